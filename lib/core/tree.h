@@ -1,0 +1,68 @@
+/* A whole tree as read from Redis, and the honest count of what a cancel has reached in it. */
+#ifndef CORE_TREE_H
+#define CORE_TREE_H
+
+#include "base/err.h"
+#include "base/map.h"
+#include "core/message.h"
+
+struct tree_run { /* strings are owned by the tree */
+    struct str id, parent, incarnation, owner;
+    enum run_state state, finished_anyway;
+    uint32_t epoch, parent_epoch, flags, children;
+    struct str meta, story;     /* encoded, "" if none */
+    int64_t deadline_ms;        /* Unix ms by Redis' clock, 0 = none */
+    struct tree_run *up;        /* after tree_join(); NULL for a root or an unknown parent */
+    struct tree_run *ban;       /* nearest banned at or above, after tree_join() */
+    struct str record;          /* encoded, only where this run is a target */
+    uint32_t lost_epoch;        /* x: of a takeover */
+    struct str loss;            /* x: record of that loss */
+};
+struct tree_link {
+    struct tree_run *from;
+    struct str id;              /* n */
+    struct str link;            /* encoded run_link */
+};
+struct tree {
+    struct str root;
+    struct map by_id;
+    size_t run_count, run_room;
+    struct tree_run **run;
+    size_t link_count, link_room;
+    struct tree_link *link;
+    int64_t live; /* field n */
+    int64_t bans; /* field b */
+};
+
+void tree_init(struct tree *tree);
+void tree_fini(struct tree *tree);
+/* Lends; makes an empty one of state NONE if it is new. NULL when there is no memory. */
+struct tree_run *tree_run_named(struct tree *tree, struct str id);
+struct tree_run *tree_find(const struct tree *tree, struct str id); /* NULL if unknown */
+enum err tree_add_link(struct tree *tree, struct str run, struct str id, struct str link) MUST_CHECK;
+/* After everything was added: resolves `up` and `ban`, bounded against cycles. Call again after
+ * changes. Children started under an epoch <= lost_epoch of a takeover count as banned by it. */
+void tree_join(struct tree *tree);
+/* Is `run` the target or below it? */
+bool tree_is_below(const struct tree_run *run, const struct tree_run *target);
+
+enum { TALLY_NAMES_MAX = 100 };
+struct tally_names {
+    size_t count;                     /* all of them */
+    struct str name[TALLY_NAMES_MAX]; /* the first of them; lent by the tree */
+};
+/* The answer to "what has this cancel reached?". Each run in scope is counted once in `runs`, and in
+ * exactly one of stopped, unresponsive, suspect, lost, or, while still stopping, `pending`. */
+struct tally {
+    size_t runs;                     /* in scope, that ever started */
+    size_t requested;                /* = runs that were live when counted or were stopped under the ban */
+    size_t delivered, acknowledged;  /* told / said so, ended ones included */
+    size_t finished_before;          /* ended before any ban reached them; not part of `requested` */
+    struct tally_names stopped, pending, unresponsive, suspect, lost, finished_anyway, observed;
+    size_t links, links_acknowledged;
+    bool all_delivered;              /* every live run in scope was told */
+    bool complete;                   /* nothing pending, unresponsive, suspect, lost, observed; all links acknowledged */
+};
+void tally_scope(const struct tree *tree, const struct tree_run *target, struct tally *out);
+
+#endif

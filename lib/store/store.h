@@ -1,0 +1,47 @@
+/* Redis as the cores see it: core/store_call.h over one redis_link.
+ *
+ * A script goes as EVALSHA and is loaded and repeated by itself on NOSCRIPT. Calls are answered in the
+ * order they were sent (a tree read, which takes several HSCANs, is answered when it is whole). */
+#ifndef STORE_STORE_H
+#define STORE_STORE_H
+
+#include <uv.h>
+
+#include "base/err.h"
+#include "core/store_call.h"
+#include "io/redis_link.h"
+
+struct store;
+
+struct store_options {
+    const char *namespace;     /* key and channel prefix, "bw" */
+    struct span tombstone_ttl; /* of ended trees and tombstones */
+    size_t audit_max;          /* entries kept, about */
+};
+
+struct store_events {
+    void (*on_up)(void *owner, const struct redis_server *server);
+    void (*on_down)(void *owner, struct str why);
+    /* A message on the channel of `root`; watch: on bw:{root}:watch. */
+    void (*on_message)(void *owner, struct str root, bool watch, struct str bytes);
+    void (*on_closed)(void *owner);
+};
+typedef void (*store_answered)(void *owner, uint64_t token, const struct store_answer *answer);
+
+enum err store_open(uv_loop_t *loop, const struct redis_target *target,
+                    const struct store_options *options, const struct store_events *events,
+                    void *owner, struct store **out) MUST_CHECK;
+void store_close(struct store *store);
+
+/* done is called exactly once, from the loop, never from inside; while the link is down too (then
+ * with SAID_OFFLINE, on the next turn). Only ERR_NOMEM and ERR_FULL are returned, and then done is
+ * not called. done NULL: nobody wants to know. */
+enum err store_send(struct store *store, const struct store_call *call, store_answered done,
+                    void *owner, uint64_t token) MUST_CHECK;
+/* Confirmed before any call sent after it is carried out (same connection). Subscriptions are
+ * remembered and renewed before on_up is called again. Counted: as many unsubscribes as subscribes. */
+enum err store_subscribe(struct store *store, struct str root, bool watch) MUST_CHECK;
+void store_unsubscribe(struct store *store, struct str root, bool watch);
+struct redis_link *store_link(struct store *store); /* lends, for stats and reset */
+
+#endif
