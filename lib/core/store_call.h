@@ -44,6 +44,8 @@ enum store_op {
     STORE_GENERATION,    /* GET or SET NX: text = the generation */
     STORE_LOCK,          /* `id` = lock, `replica` = holder, `span` = ttl; OK when it is ours now */
     STORE_AUDIT,         /* XADD of `bytes` (JSON) */
+    STORE_AUDIT_READ,    /* after `id` ("" = from the start; "+" = newest first), `limit` -> list of
+                            entries, each "<stream id> <json>"; text = id to go on from */
     STORE_PUBLISH,       /* `bytes` on the channel of `root`; number = receivers */
     STORE_TREE,          /* read the whole tree of `root` (HSCAN) -> answer.tree */
     STORE_CHECKPOINT_READ, /* text = the bytes kept beside the last granted checkpoint of `run` */
