@@ -1,6 +1,6 @@
 /* From short text to a pointer. Open addressing, keys borrowed from the objects they name.
  *
- * Not safe against additions while being walked; removals of the element just visited are. */
+ * Not safe against additions while being walked; removals of any element are. */
 #ifndef BASE_MAP_H
 #define BASE_MAP_H
 
@@ -8,7 +8,7 @@
 
 struct map_slot {
     struct str key; /* lives in the object `value` points to */
-    void *value;    /* NULL: free slot */
+    void *value;    /* NULL: free, or its element was taken */
     uint32_t hash;
 };
 
@@ -16,6 +16,7 @@ struct map { /* all zero is an empty map */
     struct map_slot *slots;
     size_t room;
     size_t count;
+    size_t used;   /* slots that a search must step over: the elements, and the taken ones */
     uint32_t seed; /* set it before the first add where keys come from strangers */
 };
 

@@ -24,6 +24,11 @@ struct wall {
 #define SECONDS(n)    ((struct span){(int64_t)(n)*1000})
 #define SPAN_NONE     ((struct span){-1}) /* "not given" */
 
+/* RFC 3339 in UTC with milliseconds, as everywhere in the API: "2026-01-31T12:00:00.000Z". Returns
+ * `out`. Times before 1970 or after 9999 are shown as the nearest that fits. */
+enum { WALL_TEXT_MAX = 96 }; /* room that a compiler can prove */
+const char *wall_text(struct wall at, char out[WALL_TEXT_MAX]);
+
 /* Saturates at INSTANT_NEVER. */
 static inline struct instant instant_after(struct instant start, struct span wait)
 {

@@ -30,7 +30,8 @@ static inline bool str_is(struct str a, const char *text)
     return str_eq(a, str_of(text));
 }
 
-/* Cuts the part before `mark` off `rest` (and the mark); the whole rest when there is none. */
+/* Cuts the part before `mark` off `rest` (and the mark); the whole rest when there is none, and
+ * then rest->at is NULL: no more parts. After a mark at the very end one empty part is left. */
 struct str str_cut(struct str *rest, char mark);
 
 /* A decimal number, all of `text`, no sign but '-', no blanks. False on anything else or overflow. */

@@ -1,0 +1,81 @@
+#include "core/store_call.h"
+
+#include <assert.h>
+
+const char *store_op_name(enum store_op op)
+{
+    static const char *const name[STORE_OP_COUNT] = {
+        [STORE_START] = "start",
+        [STORE_ASSERT] = "assert",
+        [STORE_CANCEL] = "cancel",
+        [STORE_END] = "end",
+        [STORE_REPORT] = "report",
+        [STORE_RECONCILE] = "reconcile",
+        [STORE_LOST] = "lost",
+        [STORE_LINK] = "link",
+        [STORE_CHECKPOINT] = "checkpoint",
+        [STORE_PEEK] = "peek",
+        [STORE_LEASE] = "lease",
+        [STORE_REMEMBER] = "remember",
+        [STORE_LEASE_RENEW] = "lease_renew",
+        [STORE_LEASE_READ] = "lease_read",
+        [STORE_LEASE_DROP] = "lease_drop",
+        [STORE_FIND_CLAIM] = "find_claim",
+        [STORE_FIND_READ] = "find_read",
+        [STORE_FIND_DROP] = "find_drop",
+        [STORE_HELD_ADD] = "held_add",
+        [STORE_HELD_DROP] = "held_drop",
+        [STORE_HELD_READ] = "held_read",
+        [STORE_ROOT_ADD] = "root_add",
+        [STORE_ROOT_DROP] = "root_drop",
+        [STORE_ROOTS_READ] = "roots_read",
+        [STORE_REPLICA_ADD] = "replica_add",
+        [STORE_REPLICAS_READ] = "replicas_read",
+        [STORE_LOSS_COUNT] = "loss_count",
+        [STORE_GENERATION] = "generation",
+        [STORE_LOCK] = "lock",
+        [STORE_AUDIT] = "audit",
+        [STORE_PUBLISH] = "publish",
+        [STORE_TREE] = "tree",
+        [STORE_CHECKPOINT_READ] = "checkpoint_read",
+        [STORE_TIME] = "time",
+    };
+    assert((int)op >= 0 && op < STORE_OP_COUNT);
+    return name[op];
+}
+
+/* The words of the scripts, where a script says it. */
+const char *store_verdict_name(enum store_verdict verdict)
+{
+    static const char *const name[SAID_COUNT] = {
+        [SAID_OK] = "ok",
+        [SAID_STARTED] = "started",
+        [SAID_ALREADY] = "already",
+        [SAID_EXISTS] = "exists",
+        [SAID_REFUSED] = "refused",
+        [SAID_OVER] = "over",
+        [SAID_FULL] = "full",
+        [SAID_ADOPTED] = "adopted",
+        [SAID_STOP] = "stop",
+        [SAID_FENCED] = "fenced",
+        [SAID_UNAUTHORIZED] = "unauthorized",
+        [SAID_ACCEPTED] = "accepted",
+        [SAID_NOT_FOUND] = "not_found",
+        [SAID_UNKNOWN] = "unknown",
+        [SAID_ENDED] = "ended",
+        [SAID_NOT_CANCELLED] = "not_cancelled",
+        [SAID_GO] = "go",
+        [SAID_BEHIND] = "behind",
+        [SAID_LOST] = "lost",
+        [SAID_SUSPECT] = "suspect",
+        [SAID_LINKED] = "linked",
+        [SAID_GRANTED] = "granted",
+        [SAID_FROZEN] = "frozen",
+        [SAID_GONE] = "gone",
+        [SAID_OFFLINE] = "offline",
+        [SAID_UNWRITABLE] = "unwritable",
+        [SAID_ERROR] = "error",
+    };
+    assert((int)verdict >= 0 && verdict < SAID_COUNT);
+    return name[verdict];
+}
