@@ -1,0 +1,84 @@
+# Tests, fuzz targets and benchmarks: each file is a program, found by its name.
+set(tests ${CMAKE_SOURCE_DIR}/tests)
+pkg_check_modules(CMOCKA REQUIRED IMPORTED_TARGET cmocka>=1.1.5)
+
+# What a test may know of the tree it runs in; the same names are in its environment.
+set(test_environment
+    BRAKEWIRE_BIN=${CMAKE_BINARY_DIR}/bin
+    BRAKEWIRE_SOURCE=${CMAKE_SOURCE_DIR}
+    BRAKEWIRE_BUILD=${CMAKE_BINARY_DIR}
+    ASAN_OPTIONS=allocator_may_return_null=1:detect_leaks=1
+    UBSAN_OPTIONS=print_stacktrace=1)
+
+file(GLOB support_sources CONFIGURE_DEPENDS ${tests}/support/*.c)
+if(support_sources)
+  add_library(bw_test_support STATIC ${support_sources})
+  set(kind PUBLIC)
+else()
+  add_library(bw_test_support INTERFACE)
+  set(kind INTERFACE)
+endif()
+target_include_directories(bw_test_support ${kind} ${tests})
+target_compile_definitions(bw_test_support ${kind} BRAKEWIRE_BIN="${CMAKE_BINARY_DIR}/bin"
+                           BRAKEWIRE_SOURCE="${CMAKE_SOURCE_DIR}")
+target_link_libraries(bw_test_support ${kind} bw_agentd bw_broker bw_brakectl PkgConfig::CMOCKA)
+
+function(bw_register name label timeout)
+  add_test(NAME ${name} COMMAND ${ARGN} WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
+  set_tests_properties(${name} PROPERTIES LABELS ${label} TIMEOUT ${timeout}
+                       SKIP_RETURN_CODE 77 ENVIRONMENT "${test_environment}")
+endfunction()
+
+function(bw_add_tests label timeout)
+  file(GLOB sources CONFIGURE_DEPENDS ${tests}/${label}/test_*.c)
+  foreach(source IN LISTS sources)
+    get_filename_component(name ${source} NAME_WE)
+    add_executable(${name} ${source})
+    target_link_libraries(${name} PRIVATE bw_test_support)
+    bw_register(${label}/${name} ${label} ${timeout} ${name})
+  endforeach()
+endfunction()
+
+bw_add_tests(unit 60)
+bw_add_tests(integration 180)
+
+# One program: stories without arguments, random runs with --seeds.
+file(GLOB sim_sources CONFIGURE_DEPENDS ${tests}/sim/*.c)
+if(EXISTS ${tests}/sim/main.c)
+  add_executable(sim ${sim_sources})
+  target_link_libraries(sim PRIVATE bw_test_support)
+  set(BRAKEWIRE_SIM_SEEDS 300 CACHE STRING "random histories that ctest runs")
+  bw_register(sim/random sim 300 sim --seeds ${BRAKEWIRE_SIM_SEEDS})
+endif()
+
+# Without libFuzzer a target replays its corpus: each file that once mattered, on every test run.
+file(GLOB fuzz_sources CONFIGURE_DEPENDS ${tests}/fuzz/fuzz_*.c)
+foreach(source IN LISTS fuzz_sources)
+  get_filename_component(name ${source} NAME_WE)
+  string(REPLACE fuzz_ "" subject ${name})
+  add_executable(${name} ${source})
+  target_link_libraries(${name} PRIVATE bw_test_support)
+  if(BRAKEWIRE_FUZZ)
+    target_link_options(${name} PRIVATE -fsanitize=fuzzer)
+  else()
+    target_sources(${name} PRIVATE ${tests}/fuzz/replay.c)
+    bw_register(fuzz/${subject} fuzz 60 ${name} ${tests}/fuzz/corpus/${subject})
+  endif()
+endforeach()
+
+file(GLOB bench_sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/bench/bench_*.c)
+file(GLOB bench_helpers CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/bench/*.c)
+if(bench_sources)
+  list(REMOVE_ITEM bench_helpers ${bench_sources})
+endif()
+foreach(source IN LISTS bench_sources)
+  get_filename_component(name ${source} NAME_WE)
+  add_executable(${name} ${source} ${bench_helpers})
+  target_link_libraries(${name} PRIVATE bw_test_support)
+endforeach()
+
+file(GLOB lint_scripts CONFIGURE_DEPENDS ${tests}/lint/*.sh)
+foreach(script IN LISTS lint_scripts)
+  get_filename_component(name ${script} NAME_WE)
+  bw_register(lint/${name} lint 300 ${script})
+endforeach()
