@@ -47,13 +47,14 @@ enum api_type {
 };
 struct api_member {
     const char *name;
+    size_t offset; /* of the field in the caller's struct */
     enum api_type type;
-    size_t offset;       /* of the field in the caller's struct */
     bool required;
     int64_t min, max;    /* INT, SPAN_MS: the value; TEXT: bytes; ARRAY: elements; both 0: no bounds
                             but TEXT_MAX_BYTES */
     const char *choices; /* "refuse|allow" */
 };
+#define API_FIELD(owner, field) .name = #field, .offset = offsetof(owner, field)
 /* What is wrong with a request, and where: for readers below the top level. */
 struct api_fault {
     enum problem problem;
