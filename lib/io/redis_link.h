@@ -23,25 +23,27 @@ struct redis_link;
 
 /* All strings are copied by redis_link_open(). */
 struct redis_target {
-    const char *url;      /* redis://[user[:password]@]host[:port][/db], or unix://path[?db=n] or a path */
-    const char *user;     /* NULL or "": the default user; overrides the url's */
-    const char *password; /* NULL or "": none */
+    const char
+        *url; /* redis://[user[:password]@]host[:port][/db], or unix://path[?db=n] or a path */
+    const char *user;        /* NULL or "": the default user; overrides the url's */
+    const char *password;    /* NULL or "": none */
     const char *client_name; /* CLIENT SETNAME */
     struct span connect_timeout, ping_every, backoff_max; /* 0: 3 s, 3 s, 2 s */
-    uint64_t seed;        /* jitter */
-    size_t queue_max;     /* commands in flight; 0: 100,000; one more is refused with ERR_FULL */
+    uint64_t seed;                                        /* jitter */
+    size_t queue_max; /* commands in flight; 0: 100,000; one more is refused with ERR_FULL */
 };
 
-struct redis_server { /* learned at each connect, lent for the call */
-    struct str run_id;    /* INFO server */
+struct redis_server {         /* learned at each connect, lent for the call */
+    struct str run_id;        /* INFO server */
     struct str version, name; /* "7.0.15", "redis" | "valkey" */
-    struct str role;      /* "master" | "slave" */
+    struct str role;          /* "master" | "slave" */
 };
 
 struct redis_link_events {
     void (*on_up)(void *owner, const struct redis_server *server);
     void (*on_down)(void *owner, struct str why); /* once per up; and once per failed attempt */
-    void (*on_push)(void *owner, struct str kind, struct str channel, struct str bytes); /* message, smessage */
+    void (*on_push)(void *owner, struct str kind, struct str channel,
+                    struct str bytes); /* message, smessage */
     void (*on_closed)(void *owner);
 };
 

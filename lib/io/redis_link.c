@@ -1,0 +1,505 @@
+/* Happy path: redis_link_open -> begin_attempt -> (host_resolved) -> connect_to_address ->
+ * socket_connected -> greeted, once per answer -> come_up -> reply_arrived …
+ * Whatever fails in between goes to drop(), which waits and begins again. */
+#include "io/redis_link.h"
+
+#include <assert.h>
+#include <hiredis/hiredis.h>
+#include <stdio.h>
+
+#include "base/mem.h"
+#include "base/rng.h"
+#include "io/redis_greeting.h"
+#include "io/redis_queue.h"
+#include "io/redis_resolver.h"
+#include "io/redis_socket.h"
+#include "io/redis_url.h"
+
+enum phase {
+    LINK_WAITING, /* for the next attempt */
+    LINK_RESOLVING,
+    LINK_CONNECTING,
+    LINK_GREETING,
+    LINK_UP,
+    LINK_LEAVING, /* redis_link_reset() was called; drop() follows on the next turn */
+    LINK_CLOSED
+};
+
+enum {
+    QUEUE_MAX = 100000,
+    BACKOFF_FIRST_MS = 10,
+    JITTER_MS = 5,
+    STEADY_MS = 1000,  /* a link that is lost again and again within this backs off too */
+    BEATS_TO_PING = 2, /* a beat is half of ping_every */
+    BEATS_TO_DEATH = 4,
+    WHY_ROOM = 256
+};
+
+struct redis_link {
+    uv_loop_t *loop;
+    const struct redis_link_events *events;
+    void *owner;
+    enum phase phase;
+    unsigned alive; /* handles, sockets and requests that still point here */
+
+    struct redis_url url;
+    char *client_name;
+    struct span connect_timeout, ping_every, backoff_max;
+    size_t queue_max;
+    struct rng rng;
+
+    uv_timer_t alarm; /* until the next attempt, or until this one has lasted too long */
+    uv_timer_t pulse; /* listens for silence */
+    struct resolver resolver;
+    size_t address_at;
+    struct redis_socket *socket; /* NULL: none */
+    struct redis_queue queue;
+    enum greeting awaited;
+    struct greeting_answers answers;
+
+    unsigned failures, short_lives; /* in a row */
+    bool was_up;                    /* once, ever */
+    uint64_t up_since_ms;
+    unsigned silent_beats;
+    uint64_t bytes_in_at_last_beat;
+    struct redis_link_stats stats;
+};
+
+static void begin_attempt(struct redis_link *link);
+
+static void release(struct redis_link *link)
+{
+    if (--link->alive > 0)
+        return;
+    const struct redis_link_events *events = link->events;
+    void *owner = link->owner;
+    redis_url_fini(&link->url);
+    redis_queue_fini(&link->queue);
+    mem_free(link->client_name);
+    mem_free(link);
+    events->on_closed(owner);
+}
+
+static void timer_closed(uv_handle_t *handle)
+{
+    release(handle->data);
+}
+
+static void socket_closed(void *owner)
+{
+    release(owner);
+}
+
+static void answer_all_with_null(struct redis_link *link)
+{
+    while (link->queue.count > 0)
+        redis_queue_answer(&link->queue, NULL);
+}
+
+static void close_socket(struct redis_link *link)
+{
+    if (link->socket != NULL)
+        redis_socket_close(link->socket);
+    link->socket = NULL;
+}
+
+static uint32_t next_wait_ms(struct redis_link *link)
+{
+    if (link->failures == 0)
+        return rng_below(&link->rng, JITTER_MS + 1);
+    unsigned doublings = link->failures - 1 < 20 ? link->failures - 1 : 20;
+    int64_t wait = (int64_t)BACKOFF_FIRST_MS << doublings;
+    if (wait > link->backoff_max.ms)
+        wait = link->backoff_max.ms;
+    uint32_t half = (uint32_t)(wait / 2);
+    return half + rng_below(&link->rng, half + 1);
+}
+
+static void alarm_rang(uv_timer_t *timer);
+
+static void wait_for_next_attempt(struct redis_link *link)
+{
+    bool is_up = link->phase == LINK_UP || link->phase == LINK_LEAVING;
+    if (is_up && uv_now(link->loop) - link->up_since_ms >= STEADY_MS)
+        link->short_lives = 0;
+    if (is_up)
+        link->failures = link->short_lives++;
+    link->phase = LINK_WAITING;
+    uv_timer_stop(&link->pulse);
+    uv_timer_start(&link->alarm, alarm_rang, next_wait_ms(link), 0);
+    link->failures++;
+}
+
+/* `why` may live in the socket, which is about to go. */
+static void drop(struct redis_link *link, const char *why)
+{
+    char kept[WHY_ROOM];
+    int len = snprintf(kept, sizeof kept, "%s", why);
+    wait_for_next_attempt(link);
+    close_socket(link);
+    answer_all_with_null(link);
+    if (link->phase == LINK_CLOSED) /* by one of those it answered */
+        return;
+    size_t shown = (size_t)len < sizeof kept ? (size_t)len : sizeof kept - 1;
+    link->events->on_down(link->owner, (struct str){kept, shown});
+}
+
+static void alarm_rang(uv_timer_t *timer)
+{
+    struct redis_link *link = timer->data;
+    static const char *const late[] = {
+        [LINK_RESOLVING] = "timed out while resolving the host",
+        [LINK_CONNECTING] = "timed out while connecting",
+        [LINK_GREETING] = "timed out while greeting the server",
+    };
+    if (link->phase == LINK_WAITING)
+        begin_attempt(link);
+    else
+        drop(link, late[link->phase]);
+}
+
+static void ping(struct redis_link *link)
+{
+    static const struct str words[] = {{"PING", 4}};
+    if (redis_queue_reserve(&link->queue) == ERR_OK
+        && redis_socket_send(link->socket, 1, words) == ERR_OK)
+        redis_queue_put(&link->queue, (struct redis_slot){0});
+}
+
+/* Counts beats, not milliseconds: a process that was stopped for a minute has missed one beat only,
+ * and finds the server's bytes waiting when it wakes. */
+static void beat(uv_timer_t *timer)
+{
+    struct redis_link *link = timer->data;
+    if (link->phase != LINK_UP)
+        return;
+    bool heard = link->stats.bytes_in != link->bytes_in_at_last_beat;
+    link->bytes_in_at_last_beat = link->stats.bytes_in;
+    link->silent_beats = heard ? 0 : link->silent_beats + 1;
+    if (link->silent_beats >= BEATS_TO_DEATH && link->queue.count > 0)
+        drop(link, "the server is silent");
+    else if (link->silent_beats >= BEATS_TO_PING && link->queue.count == 0)
+        ping(link);
+}
+
+static void come_up(struct redis_link *link)
+{
+    uint64_t half = (uint64_t)(link->ping_every.ms / 2);
+    link->phase = LINK_UP;
+    link->stats.reconnects += link->was_up ? 1 : 0;
+    link->was_up = true;
+    link->up_since_ms = uv_now(link->loop);
+    link->silent_beats = 0;
+    uv_timer_stop(&link->alarm);
+    uv_timer_start(&link->pulse, beat, half > 0 ? half : 1, half > 0 ? half : 1);
+    const struct redis_server server = {
+        .run_id = str_of(link->answers.run_id),
+        .version = str_of(link->answers.version),
+        .name = str_of(link->answers.name),
+        .role = str_of(link->answers.role),
+    };
+    link->events->on_up(link->owner, &server);
+}
+
+static enum greeting greeting_after(const struct redis_link *link, enum greeting which)
+{
+    bool skips_select = which == GREET_HELLO && link->url.db == 0;
+    return skips_select ? GREET_INFO : which + 1;
+}
+
+static void greeted(void *owner, const struct redisReply *reply)
+{
+    struct redis_link *link = owner;
+    char why[WHY_ROOM];
+    if (reply == NULL) /* drop() is at work */
+        return;
+    if (greeting_answered(link->awaited, reply, &link->answers, why, sizeof why) != ERR_OK) {
+        drop(link, why);
+        return;
+    }
+    link->awaited = greeting_after(link, link->awaited);
+    if (link->awaited == GREET_COUNT)
+        come_up(link);
+}
+
+static void socket_connected(void *owner)
+{
+    struct redis_link *link = owner;
+    struct greeting_words words = {
+        .user = link->url.user,
+        .password = link->url.password,
+        .client_name = link->client_name,
+    };
+    snprintf(words.db, sizeof words.db, "%d", link->url.db);
+    link->phase = LINK_GREETING;
+    link->awaited = GREET_HELLO;
+    link->answers = (struct greeting_answers){0};
+    for (enum greeting i = GREET_HELLO; i != GREET_COUNT; i = greeting_after(link, i)) {
+        struct str argv[GREETING_ARGS];
+        int argc = greeting_command(i, &words, argv);
+        if (redis_queue_reserve(&link->queue) != ERR_OK
+            || redis_socket_send(link->socket, argc, argv) != ERR_OK) {
+            redis_socket_break(link->socket, err_text(ERR_NOMEM));
+            return;
+        }
+        redis_queue_put(&link->queue, (struct redis_slot){.done = greeted, .owner = link});
+    }
+}
+
+/* SUBSCRIBE's acknowledgement is a push in the place of a reply. One that no command asked for
+ * means that the server ended the subscription (its slot moved, say): begin anew, so that it is
+ * renewed. */
+static void subscription_changed(struct redis_link *link, struct redisReply *push)
+{
+    const redisReply *kind = push->element[0], *channel = push->element[1];
+    const struct redis_slot *oldest = redis_queue_peek(&link->queue);
+    bool is_answer = oldest != NULL && oldest->kind != NULL && strcmp(oldest->kind, kind->str) == 0
+                     && channel->str != NULL && strcmp(oldest->channel, channel->str) == 0;
+    if (is_answer)
+        redis_queue_answer(&link->queue, push);
+    else if (strstr(kind->str, "unsubscribe") != NULL)
+        redis_link_reset(link, "the server ended a subscription");
+}
+
+static void push_arrived(struct redis_link *link, struct redisReply *push)
+{
+    const redisReply *kind = push->elements == 3 ? push->element[0] : NULL;
+    if (kind == NULL || kind->str == NULL)
+        return;
+    size_t len = kind->len;
+    if (len >= 9 && strcmp(kind->str + len - 9, "subscribe") == 0) {
+        subscription_changed(link, push);
+        return;
+    }
+    const redisReply *channel = push->element[1], *bytes = push->element[2];
+    bool is_message = strcmp(kind->str, "message") == 0 || strcmp(kind->str, "smessage") == 0;
+    if (!is_message || channel->str == NULL || bytes->str == NULL)
+        return;
+    link->stats.pushes++;
+    link->events->on_push(link->owner, (struct str){kind->str, kind->len},
+                          (struct str){channel->str, channel->len},
+                          (struct str){bytes->str, bytes->len});
+}
+
+static void reply_arrived(void *owner, struct redisReply *reply)
+{
+    struct redis_link *link = owner;
+    if (reply->type == REDIS_REPLY_PUSH)
+        push_arrived(link, reply);
+    else if (link->queue.count > 0)
+        redis_queue_answer(&link->queue, reply);
+    else
+        drop(link, reply->type == REDIS_REPLY_ERROR ? reply->str : "a reply to no command");
+}
+
+static void connect_to_address(struct redis_link *link);
+
+static void socket_broken(void *owner, const char *why)
+{
+    struct redis_link *link = owner;
+    if (link->phase == LINK_CONNECTING && link->address_at + 1 < link->resolver.count) {
+        close_socket(link);
+        link->address_at++;
+        connect_to_address(link);
+        return;
+    }
+    char text[WHY_ROOM];
+    snprintf(text, sizeof text, "%s%s", link->phase == LINK_CONNECTING ? "cannot connect: " : "",
+             why);
+    drop(link, text);
+}
+
+static const struct redis_socket_events socket_events = {
+    .on_connected = socket_connected,
+    .on_reply = reply_arrived,
+    .on_broken = socket_broken,
+    .on_closed = socket_closed,
+};
+
+static void connect_to_address(struct redis_link *link)
+{
+    char why[WHY_ROOM] = "";
+    struct redis_place place = {
+        .path = link->url.path,
+        .address = link->resolver.address[link->address_at],
+        .port = link->url.port,
+        .silence = {2 * link->ping_every.ms},
+        .bytes_in = &link->stats.bytes_in,
+        .bytes_out = &link->stats.bytes_out,
+    };
+    link->phase = LINK_CONNECTING;
+    enum err err =
+        redis_socket_open(link->loop, &place, &socket_events, link, &link->socket, why, sizeof why);
+    if (err == ERR_OK)
+        link->alive++;
+    else
+        socket_broken(link, why[0] != '\0' ? why : err_text(err));
+}
+
+static void host_resolved(void *owner, const char *why)
+{
+    struct redis_link *link = owner;
+    if (link->phase == LINK_RESOLVING && link->resolver.count == 0) {
+        char text[WHY_ROOM];
+        snprintf(text, sizeof text, "cannot resolve %.128s: %s", link->url.host,
+                 why != NULL ? why : "it has no address");
+        drop(link, text);
+    } else if (link->phase == LINK_RESOLVING) {
+        connect_to_address(link);
+    }
+    release(link);
+}
+
+/* Names are resolved again for each attempt: a failover may move a name to another address. */
+static void begin_attempt(struct redis_link *link)
+{
+    uv_timer_start(&link->alarm, alarm_rang, (uint64_t)link->connect_timeout.ms, 0);
+    link->phase = LINK_RESOLVING;
+    link->address_at = 0;
+    bool known = link->url.path != NULL;
+    if (!known && !link->resolver.busy) {
+        if (resolver_ask(link->loop, &link->resolver, link->url.host, &known) != ERR_OK) {
+            drop(link, "cannot ask for the host's address");
+            return;
+        }
+        link->alive += known ? 0 : 1;
+    }
+    if (known)
+        connect_to_address(link);
+}
+
+static bool replace_text(char **field, const char *text)
+{
+    if (text == NULL || text[0] == '\0')
+        return true;
+    mem_free(*field);
+    *field = mem_copy(str_of(text));
+    return *field != NULL;
+}
+
+static struct span span_or(struct span given, struct span fallback)
+{
+    return given.ms > 0 ? given : fallback;
+}
+
+static enum err copy_target(struct redis_link *link, const struct redis_target *target)
+{
+    const char *why;
+    enum err err = redis_url_parse(target->url, &link->url, &why);
+    if (err != ERR_OK)
+        return err;
+    if (!replace_text(&link->url.user, target->user)
+        || !replace_text(&link->url.password, target->password)
+        || !replace_text(&link->client_name, target->client_name))
+        return ERR_NOMEM;
+    link->connect_timeout = span_or(target->connect_timeout, SECONDS(3));
+    link->ping_every = span_or(target->ping_every, SECONDS(3));
+    link->backoff_max = span_or(target->backoff_max, SECONDS(2));
+    link->queue_max = target->queue_max > 0 ? target->queue_max : QUEUE_MAX;
+    link->rng.state = target->seed;
+    return ERR_OK;
+}
+
+enum err redis_link_open(uv_loop_t *loop, const struct redis_target *target,
+                         const struct redis_link_events *events, void *owner,
+                         struct redis_link **out)
+{
+    struct redis_link *link = mem_new(sizeof *link);
+    if (link == NULL)
+        return ERR_NOMEM;
+    enum err err = copy_target(link, target);
+    if (err != ERR_OK) {
+        redis_url_fini(&link->url);
+        mem_free(link->client_name);
+        mem_free(link);
+        return err;
+    }
+    link->loop = loop;
+    link->events = events;
+    link->owner = owner;
+    link->alive = 2;
+    link->resolver.on_resolved = host_resolved;
+    link->resolver.owner = link;
+    uv_timer_init(loop, &link->alarm);
+    uv_timer_init(loop, &link->pulse);
+    link->alarm.data = link->pulse.data = link;
+    uv_timer_start(&link->alarm, alarm_rang, 0, 0);
+    *out = link;
+    return ERR_OK;
+}
+
+void redis_link_close(struct redis_link *link)
+{
+    assert(link->phase != LINK_CLOSED);
+    link->phase = LINK_CLOSED;
+    close_socket(link);
+    resolver_cancel(&link->resolver);
+    uv_close((uv_handle_t *)&link->alarm, timer_closed);
+    uv_close((uv_handle_t *)&link->pulse, timer_closed);
+    answer_all_with_null(link);
+}
+
+bool redis_link_is_up(const struct redis_link *link)
+{
+    return link->phase == LINK_UP;
+}
+
+static enum err send_command(struct redis_link *link, int argc, const struct str *argv,
+                             struct redis_slot slot)
+{
+    if (link->phase != LINK_UP)
+        return ERR_OFFLINE;
+    if (link->queue.count >= link->queue_max)
+        return ERR_FULL;
+    enum err err = redis_queue_reserve(&link->queue);
+    if (err == ERR_OK)
+        err = redis_socket_send(link->socket, argc, argv);
+    if (err != ERR_OK)
+        return err;
+    redis_queue_put(&link->queue, slot);
+    link->stats.commands++;
+    return ERR_OK;
+}
+
+enum err redis_link_command(struct redis_link *link, int argc, const struct str *argv,
+                            redis_answered done, void *owner)
+{
+    return send_command(link, argc, argv, (struct redis_slot){.done = done, .owner = owner});
+}
+
+static const char *push_kind(const char *verb)
+{
+    static const char *const kinds[] = {"subscribe", "unsubscribe", "ssubscribe", "sunsubscribe"};
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
+        if (strcasecmp(verb, kinds[i]) == 0)
+            return kinds[i];
+    return NULL;
+}
+
+enum err redis_link_subscribe(struct redis_link *link, const char *verb, struct str channel,
+                              redis_answered done, void *owner)
+{
+    struct redis_slot slot = {.done = done, .owner = owner, .kind = push_kind(verb)};
+    assert(slot.kind != NULL);
+    slot.channel = mem_copy(channel);
+    if (slot.channel == NULL)
+        return ERR_NOMEM;
+    const struct str argv[] = {str_of(verb), channel};
+    enum err err = send_command(link, 2, argv, slot);
+    if (err != ERR_OK)
+        mem_free(slot.channel);
+    return err;
+}
+
+void redis_link_reset(struct redis_link *link, const char *why)
+{
+    if (link->phase != LINK_UP)
+        return;
+    link->phase = LINK_LEAVING;
+    redis_socket_break(link->socket, why);
+}
+
+const struct redis_link_stats *redis_link_stats(const struct redis_link *link)
+{
+    return &link->stats;
+}

@@ -1,0 +1,509 @@
+/* redis_link against a real server: order, pub/sub on one connection, and every way to lose it. */
+#include <errno.h>
+#include <hiredis/hiredis.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include <uv.h>
+/* last: cmocka wants the headers above */
+#include <cmocka.h>
+
+#include "io/redis_link.h"
+#include "io/redis_url.h"
+
+enum { WAIT_MS = 10000, REPLIES = 64, TEXT = 256 };
+
+struct scene {
+    uv_loop_t loop;
+    uv_timer_t tick; /* makes UV_RUN_ONCE return, so that a wait is bounded */
+    char folder[64], socket[96], config[96];
+    pid_t server;
+    struct redis_link *link;
+    unsigned ups, downs, pushes, closed, lost;
+    char why[TEXT], push_kind[TEXT], push_channel[TEXT], push_bytes[TEXT];
+    char run_id[TEXT], role[TEXT], name[TEXT];
+    unsigned answers;
+    char answer[REPLIES][TEXT];
+    bool close_on_down;
+};
+
+static void ticked(uv_timer_t *timer)
+{
+    (void)timer;
+}
+
+static void copy(char *out, struct str text)
+{
+    snprintf(out, TEXT, "%.*s", (int)text.len, text.len > 0 ? text.at : "");
+}
+
+static void on_up(void *owner, const struct redis_server *server)
+{
+    struct scene *scene = owner;
+    scene->ups++;
+    copy(scene->run_id, server->run_id);
+    copy(scene->role, server->role);
+    copy(scene->name, server->name);
+}
+
+static void on_down(void *owner, struct str why)
+{
+    struct scene *scene = owner;
+    scene->downs++;
+    copy(scene->why, why);
+    if (scene->close_on_down) {
+        redis_link_close(scene->link);
+        scene->link = NULL;
+    }
+}
+
+static void on_push(void *owner, struct str kind, struct str channel, struct str bytes)
+{
+    struct scene *scene = owner;
+    scene->pushes++;
+    copy(scene->push_kind, kind);
+    copy(scene->push_channel, channel);
+    copy(scene->push_bytes, bytes);
+}
+
+static void on_closed(void *owner)
+{
+    ((struct scene *)owner)->closed++;
+}
+
+static const struct redis_link_events events = {on_up, on_down, on_push, on_closed};
+
+static void answered(void *owner, const struct redisReply *reply)
+{
+    struct scene *scene = owner;
+    if (reply == NULL) {
+        scene->lost++;
+        return;
+    }
+    char *out = scene->answer[scene->answers++ % REPLIES];
+    if (reply->type == REDIS_REPLY_INTEGER)
+        snprintf(out, TEXT, "%lld", reply->integer);
+    else if (reply->type == REDIS_REPLY_PUSH || reply->type == REDIS_REPLY_ARRAY)
+        snprintf(out, TEXT, "push %s", reply->element[0]->str);
+    else
+        snprintf(out, TEXT, "%s", reply->str != NULL ? reply->str : "nil");
+}
+
+static void start_server(struct scene *scene)
+{
+    scene->server = fork();
+    if (scene->server == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        if (freopen("/dev/null", "w", stdout) == NULL)
+            _exit(1);
+        execl("/usr/bin/redis-server", "redis-server", "--port", "0", "--unixsocket", scene->socket,
+              "--dir", scene->folder, "--save", "", "--appendonly", "no", (char *)NULL);
+        _exit(127);
+    }
+    assert_true(scene->server > 0);
+}
+
+static void kill_server(struct scene *scene)
+{
+    kill(scene->server, SIGKILL);
+    kill(scene->server, SIGCONT);
+    waitpid(scene->server, NULL, 0);
+}
+
+static int set_up(void **state)
+{
+    struct scene *scene = calloc(1, sizeof *scene);
+    strcpy(scene->folder, "/tmp/redis-link-XXXXXX");
+    if (mkdtemp(scene->folder) == NULL)
+        return -1;
+    snprintf(scene->socket, sizeof scene->socket, "%s/s", scene->folder);
+    uv_loop_init(&scene->loop);
+    uv_timer_init(&scene->loop, &scene->tick);
+    uv_timer_start(&scene->tick, ticked, 2, 2);
+    start_server(scene);
+    *state = scene;
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    struct scene *scene = *state;
+    unsigned due = scene->closed + (scene->link != NULL ? 1 : 0);
+    if (scene->link != NULL)
+        redis_link_close(scene->link);
+    uv_close((uv_handle_t *)&scene->tick, NULL);
+    uv_run(&scene->loop, UV_RUN_DEFAULT);
+    bool clean = uv_loop_close(&scene->loop) == 0 && scene->closed >= due;
+    kill_server(scene);
+    unlink(scene->socket);
+    rmdir(scene->folder);
+    free(scene);
+    return clean ? 0 : -1;
+}
+
+#define WAIT_FOR(scene, condition)                                                         \
+    do {                                                                                   \
+        uint64_t start_ = uv_hrtime();                                                     \
+        while (!(condition)) {                                                             \
+            uv_run(&(scene)->loop, UV_RUN_ONCE);                                           \
+            if (uv_hrtime() - start_ > WAIT_MS * 1000000ull)                               \
+                fail_msg("waited in vain for " #condition "; last why: %s", (scene)->why); \
+        }                                                                                  \
+    } while (0)
+
+static void open_with(struct scene *scene, struct redis_target target)
+{
+    if (target.url == NULL)
+        target.url = scene->socket;
+    assert_int_equal(redis_link_open(&scene->loop, &target, &events, scene, &scene->link), ERR_OK);
+}
+
+/* The attempts that failed while the server was starting do not belong to the story. */
+static void open_until_up(struct scene *scene, struct redis_target target)
+{
+    open_with(scene, target);
+    WAIT_FOR(scene, scene->ups == 1);
+    scene->downs = 0;
+}
+
+static void open_link(struct scene *scene)
+{
+    open_until_up(scene, (struct redis_target){.client_name = "story"});
+}
+
+static enum err say(struct scene *scene, const char *words)
+{
+    char text[TEXT];
+    struct str argv[16], rest = str_of(strcpy(text, words));
+    int argc = 0;
+    while (rest.len > 0)
+        argv[argc++] = str_cut(&rest, ' ');
+    return redis_link_command(scene->link, argc, argv, answered, scene);
+}
+
+static void ask(struct scene *scene, const char *words)
+{
+    unsigned before = scene->answers;
+    assert_int_equal(say(scene, words), ERR_OK);
+    WAIT_FOR(scene, scene->answers > before);
+}
+
+static const char *last_answer(const struct scene *scene)
+{
+    return scene->answer[(scene->answers - 1) % REPLIES];
+}
+
+static enum err subscribe(struct scene *scene, const char *verb, const char *channel)
+{
+    return redis_link_subscribe(scene->link, verb, str_of(channel), answered, scene);
+}
+
+static void it_comes_up_knowing_the_server(void **state)
+{
+    struct scene *scene = *state;
+    open_link(scene);
+    assert_int_equal(strlen(scene->run_id), 40);
+    assert_string_equal(scene->role, "master");
+    assert_true(strcmp(scene->name, "redis") == 0 || strcmp(scene->name, "valkey") == 0);
+    ask(scene, "CLIENT GETNAME");
+    assert_string_equal(last_answer(scene), "story");
+}
+
+static void answers_come_in_the_order_of_the_commands(void **state)
+{
+    struct scene *scene = *state;
+    open_link(scene);
+    char words[TEXT], number[TEXT];
+    for (int i = 0; i < REPLIES; i++) {
+        snprintf(words, sizeof words, "ECHO %d", i);
+        assert_int_equal(say(scene, words), ERR_OK);
+    }
+    WAIT_FOR(scene, scene->answers == REPLIES);
+    for (int i = 0; i < REPLIES; i++) {
+        snprintf(number, sizeof number, "%d", i);
+        assert_string_equal(scene->answer[i], number);
+    }
+}
+
+static void commands_and_subscriptions_share_the_connection(void **state)
+{
+    struct scene *scene = *state;
+    open_link(scene);
+    assert_int_equal(say(scene, "ECHO before"), ERR_OK);
+    assert_int_equal(subscribe(scene, "SUBSCRIBE", "news"), ERR_OK);
+    assert_int_equal(subscribe(scene, "SSUBSCRIBE", "shard"), ERR_OK);
+    assert_int_equal(say(scene, "PUBLISH news hello"), ERR_OK);
+    assert_int_equal(say(scene, "ECHO after"), ERR_OK);
+    WAIT_FOR(scene, scene->answers == 5 && scene->pushes == 1);
+    assert_string_equal(scene->answer[0], "before");
+    assert_string_equal(scene->answer[1], "push subscribe");
+    assert_string_equal(scene->answer[2], "push ssubscribe");
+    assert_string_equal(scene->answer[3], "1");
+    assert_string_equal(scene->answer[4], "after");
+    assert_string_equal(scene->push_channel, "news");
+    assert_string_equal(scene->push_bytes, "hello");
+
+    ask(scene, "SPUBLISH shard low");
+    WAIT_FOR(scene, scene->pushes == 2);
+    assert_string_equal(scene->push_kind, "smessage");
+    assert_int_equal(subscribe(scene, "UNSUBSCRIBE", "news"), ERR_OK);
+    assert_int_equal(subscribe(scene, "UNSUBSCRIBE", "never"), ERR_OK);
+    ask(scene, "ECHO end");
+    WAIT_FOR(scene, scene->answers == 9);
+    assert_string_equal(last_answer(scene), "end");
+    assert_int_equal(scene->downs, 0);
+}
+
+static void a_refused_subscribe_is_answered_and_costs_nothing_else(void **state)
+{
+    struct scene *scene = *state;
+    open_link(scene);
+    ask(scene, "ACL SETUSER half on >pass ~* +@all resetchannels &mine");
+    ask(scene, "AUTH half pass");
+    assert_string_equal(last_answer(scene), "OK");
+    assert_int_equal(subscribe(scene, "SUBSCRIBE", "other"), ERR_OK);
+    ask(scene, "ECHO still");
+    WAIT_FOR(scene, scene->answers == 4);
+    assert_non_null(strstr(scene->answer[2], "NOPERM"));
+    assert_string_equal(scene->answer[3], "still");
+    assert_int_equal(scene->downs, 0);
+}
+
+static void a_killed_connection_is_back_within_a_moment(void **state)
+{
+    struct scene *scene = *state;
+    open_link(scene);
+    uint64_t start = uv_hrtime();
+    assert_int_equal(say(scene, "CLIENT KILL TYPE normal SKIPME no"), ERR_OK);
+    assert_int_equal(say(scene, "ECHO lost"), ERR_OK);
+    WAIT_FOR(scene, scene->ups == 2);
+    double took_ms = (double)(uv_hrtime() - start) / 1e6;
+    print_message("back after %.1f ms\n", took_ms);
+    assert_int_equal(scene->downs, 1);
+    assert_true(scene->lost >= 1);
+    assert_true(took_ms < 1000);
+    assert_int_equal(redis_link_stats(scene->link)->reconnects, 1);
+    ask(scene, "ECHO again");
+    assert_string_equal(last_answer(scene), "again");
+}
+
+static void a_restarted_server_is_found_again(void **state)
+{
+    struct scene *scene = *state;
+    char first_run_id[TEXT];
+    open_link(scene);
+    strcpy(first_run_id, scene->run_id);
+    kill_server(scene);
+    WAIT_FOR(scene, scene->downs >= 3);
+    assert_false(redis_link_is_up(scene->link));
+    assert_int_equal(say(scene, "PING"), ERR_OFFLINE);
+    assert_int_equal(subscribe(scene, "SUBSCRIBE", "news"), ERR_OFFLINE);
+    start_server(scene);
+    WAIT_FOR(scene, scene->ups == 2);
+    assert_string_not_equal(scene->run_id, first_run_id);
+}
+
+static void a_silent_server_is_noticed_by_ping(void **state)
+{
+    struct scene *scene = *state;
+    open_until_up(scene, (struct redis_target){.ping_every = MILLIS(40)});
+    kill(scene->server, SIGSTOP);
+    WAIT_FOR(scene, scene->downs == 1);
+    assert_string_equal(scene->why, "the server is silent");
+    kill(scene->server, SIGCONT);
+    WAIT_FOR(scene, scene->ups == 2);
+}
+
+static void a_quiet_but_living_server_is_kept(void **state)
+{
+    struct scene *scene = *state;
+    open_until_up(scene, (struct redis_target){.ping_every = MILLIS(10)});
+    uint64_t bytes = redis_link_stats(scene->link)->bytes_in;
+    WAIT_FOR(scene, redis_link_stats(scene->link)->bytes_in >= bytes + 5 * strlen("+PONG\r\n"));
+    assert_int_equal(scene->downs, 0);
+}
+
+static void one_command_too_many_is_refused_and_harms_nobody(void **state)
+{
+    struct scene *scene = *state;
+    open_until_up(scene, (struct redis_target){.queue_max = 3});
+    assert_int_equal(say(scene, "ECHO 1"), ERR_OK);
+    assert_int_equal(say(scene, "ECHO 2"), ERR_OK);
+    assert_int_equal(subscribe(scene, "SUBSCRIBE", "news"), ERR_OK);
+    assert_int_equal(say(scene, "ECHO 4"), ERR_FULL);
+    assert_int_equal(subscribe(scene, "SUBSCRIBE", "more"), ERR_FULL);
+    WAIT_FOR(scene, scene->answers == 3);
+    ask(scene, "ECHO 5");
+    assert_string_equal(last_answer(scene), "5");
+}
+
+static void a_wrong_password_says_so(void **state)
+{
+    struct scene *scene = *state;
+    open_link(scene);
+    ask(scene, "CONFIG SET requirepass right");
+    redis_link_close(scene->link);
+    open_with(scene, (struct redis_target){.password = "wrong"});
+    WAIT_FOR(scene, strstr(scene->why, "WRONGPASS") != NULL);
+    redis_link_close(scene->link);
+    open_with(scene, (struct redis_target){0});
+    WAIT_FOR(scene, strstr(scene->why, "NOAUTH") != NULL);
+    redis_link_close(scene->link);
+    open_with(scene, (struct redis_target){.password = "right"});
+    WAIT_FOR(scene, scene->ups == 2);
+}
+
+static void a_reset_answers_all_with_null_and_reconnects(void **state)
+{
+    struct scene *scene = *state;
+    open_link(scene);
+    assert_int_equal(say(scene, "ECHO 1"), ERR_OK);
+    redis_link_reset(scene->link, "READONLY");
+    assert_int_equal(scene->downs, 0); /* never from inside */
+    assert_false(redis_link_is_up(scene->link));
+    assert_int_equal(say(scene, "ECHO 2"), ERR_OFFLINE);
+    WAIT_FOR(scene, scene->ups == 2);
+    assert_int_equal(scene->lost, 1);
+    assert_string_equal(scene->why, "READONLY");
+}
+
+static void closing_in_the_middle_answers_what_is_in_flight(void **state)
+{
+    struct scene *scene = *state;
+    open_link(scene);
+    assert_int_equal(say(scene, "ECHO 1"), ERR_OK);
+    redis_link_close(scene->link);
+    scene->link = NULL;
+    assert_int_equal(scene->lost, 1);
+    assert_int_equal(scene->closed, 0);
+    WAIT_FOR(scene, scene->closed == 1);
+    assert_int_equal(scene->downs, 0);
+}
+
+static void it_may_be_closed_from_its_own_callback(void **state)
+{
+    struct scene *scene = *state;
+    open_link(scene);
+    scene->close_on_down = true;
+    assert_int_equal(say(scene, "CLIENT KILL TYPE normal SKIPME no"), ERR_OK);
+    WAIT_FOR(scene, scene->closed == 1);
+    assert_int_equal(scene->ups, 1);
+}
+
+static void a_huge_message_and_a_deep_reply_do_no_harm(void **state)
+{
+    struct scene *scene = *state;
+    open_link(scene);
+    assert_int_equal(subscribe(scene, "SUBSCRIBE", "news"), ERR_OK);
+    ask(scene, "EVAL return(redis.call('publish','news',string.rep('x',3000000))) 0");
+    WAIT_FOR(scene, scene->pushes == 1);
+    ask(scene, "EVAL local(t)='x';for(i)=1,40(do)t={t}(end)return(t) 0");
+    static const char deep[] = "local t='x' for i=1,40 do t={t} end return t";
+    const struct str argv[] = {STR("EVAL"), {deep, sizeof deep - 1}, STR("0")};
+    assert_int_equal(redis_link_command(scene->link, 3, argv, NULL, NULL), ERR_OK);
+    ask(scene, "ECHO alive");
+    assert_string_equal(last_answer(scene), "alive");
+}
+
+static void a_subscription_that_the_server_ends_is_renewed(void **state)
+{
+    struct scene *scene = *state;
+    open_link(scene);
+    assert_int_equal(subscribe(scene, "SUBSCRIBE", "news"), ERR_OK);
+    WAIT_FOR(scene, scene->answers == 1);
+    /* RESET, sent as a plain command, ends the subscription without a push; so let the server
+     * believe that somebody asked: an UNSUBSCRIBE that has no slot of ours. */
+    const struct str argv[] = {STR("UNSUBSCRIBE"), STR("news")};
+    assert_int_equal(redis_link_command(scene->link, 2, argv, answered, scene), ERR_OK);
+    WAIT_FOR(scene, scene->ups == 2);
+    assert_string_equal(scene->why, "the server ended a subscription");
+}
+
+static void a_host_name_is_resolved_and_a_dead_port_is_told(void **state)
+{
+    struct scene *scene = *state;
+    open_with(scene, (struct redis_target){.url = "redis://localhost:1"});
+    WAIT_FOR(scene, scene->downs >= 2);
+    assert_string_equal(scene->why, "cannot connect: Connection refused");
+    redis_link_close(scene->link);
+    unsigned downs = scene->downs;
+    open_with(scene, (struct redis_target){.url = "redis://[::1]:1"});
+    WAIT_FOR(scene, scene->downs > downs);
+    redis_link_close(scene->link);
+    open_with(scene, (struct redis_target){.url = "redis://no-such-host.invalid"});
+    WAIT_FOR(scene, strstr(scene->why, "cannot resolve no-such-host.invalid") != NULL);
+}
+
+static void urls_are_read(void **state)
+{
+    (void)state;
+    const char *why = NULL;
+    struct redis_url url;
+    assert_int_equal(redis_url_parse("redis://a%40b:p%3Aq@h.example:7000/3", &url, &why), ERR_OK);
+    assert_string_equal(url.user, "a@b");
+    assert_string_equal(url.password, "p:q");
+    assert_string_equal(url.host, "h.example");
+    assert_int_equal(url.port, 7000);
+    assert_int_equal(url.db, 3);
+    redis_url_fini(&url);
+    assert_int_equal(redis_url_parse("redis://:secret@[::1]", &url, &why), ERR_OK);
+    assert_null(url.user);
+    assert_string_equal(url.password, "secret");
+    assert_string_equal(url.host, "::1");
+    assert_int_equal(url.port, 6379);
+    redis_url_fini(&url);
+    assert_int_equal(redis_url_parse("unix:///run/r.sock?db=2", &url, &why), ERR_OK);
+    assert_string_equal(url.path, "/run/r.sock");
+    assert_int_equal(url.db, 2);
+    redis_url_fini(&url);
+}
+
+static void urls_that_make_no_sense_are_refused_with_a_reason(void **state)
+{
+    (void)state;
+    static const char *const bad[] = {
+        "",           "localhost:6379",   "redis://",           "redis://h:0",  "redis://h:x",
+        "rediss://h", "redis://h:1/x",    "redis://h/70000",    "redis://[::1", "redis://[::1]x",
+        "unix://",    "unix:///a?base=1", "redis://a%zz:b@h:1", "http://h",     "redis://a%00@h",
+    };
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        const char *why = NULL;
+        struct redis_url url = {0};
+        if (redis_url_parse(bad[i], &url, &why) != ERR_INVALID)
+            fail_msg("accepted: %s", bad[i]);
+        assert_non_null(why);
+        assert_null(url.host);
+    }
+}
+
+#define STORY(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        STORY(it_comes_up_knowing_the_server),
+        STORY(answers_come_in_the_order_of_the_commands),
+        STORY(commands_and_subscriptions_share_the_connection),
+        STORY(a_refused_subscribe_is_answered_and_costs_nothing_else),
+        STORY(a_killed_connection_is_back_within_a_moment),
+        STORY(a_restarted_server_is_found_again),
+        STORY(a_silent_server_is_noticed_by_ping),
+        STORY(a_quiet_but_living_server_is_kept),
+        STORY(one_command_too_many_is_refused_and_harms_nobody),
+        STORY(a_wrong_password_says_so),
+        STORY(a_reset_answers_all_with_null_and_reconnects),
+        STORY(closing_in_the_middle_answers_what_is_in_flight),
+        STORY(it_may_be_closed_from_its_own_callback),
+        STORY(a_huge_message_and_a_deep_reply_do_no_harm),
+        STORY(a_subscription_that_the_server_ends_is_renewed),
+        STORY(a_host_name_is_resolved_and_a_dead_port_is_told),
+        cmocka_unit_test(urls_are_read),
+        cmocka_unit_test(urls_that_make_no_sense_are_refused_with_a_reason),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
