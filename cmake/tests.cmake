@@ -81,4 +81,7 @@ file(GLOB lint_scripts CONFIGURE_DEPENDS ${tests}/lint/*.sh)
 foreach(script IN LISTS lint_scripts)
   get_filename_component(name ${script} NAME_WE)
   bw_register(lint/${name} lint 300 ${script})
+  if(name MATCHES "^(tidy|cppcheck)$")
+    set_tests_properties(lint/${name} PROPERTIES PROCESSORS 2) # they use two themselves
+  endif()
 endforeach()

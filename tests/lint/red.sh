@@ -1,0 +1,68 @@
+#!/usr/bin/env bash
+# A gate that cannot fail is decoration: each gate sees a small tree that is in order, then the same
+# tree with one thing wrong, and must turn red.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+tree=$(mktemp -d)
+trap 'rm -rf "$tree"' EXIT
+
+plant() { # a small tree that every gate accepts
+    rm -rf "${tree:?}"/*
+    mkdir -p "$tree"/{lib/{base,core,wire,io,store,api},agentd,broker,brakectl,tests/unit,docs}
+    cp "$here/../../.clang-format" "$tree/"
+    local folder
+    for folder in lib/{base,core,wire,io,store,api} agentd broker brakectl tests/unit; do
+        printf '#include <stdint.h>\n\nint one(int two)\n{\n    return two;\n}\n' >"$tree/$folder/a.c"
+    done
+    printf 'See [the other](b.md#part).\n' >"$tree/docs/a.md"
+    printf 'Here.\n' >"$tree/docs/b.md"
+    printf '#!/bin/sh\necho "$1"\n' >"$tree/tests/a.sh"
+}
+
+failed=0
+expect_red() { # gate, what is wrong with the tree
+    local gate=$1 what=$2 status=0
+    "$here/$gate.sh" "$tree" >/dev/null 2>&1 || status=$?
+    if [ "$status" = 77 ]; then
+        echo "skipped: $gate"
+    elif [ "$status" = 0 ]; then
+        echo "$gate stayed green: $what"
+        failed=1
+    fi
+    plant
+}
+
+plant
+for gate in layers no-sleep format shellcheck words; do
+    status=0
+    "$here/$gate.sh" "$tree" || status=$?
+    [ "$status" = 0 ] || [ "$status" = 77 ] || { echo "$gate is red on a tree in order"; failed=1; }
+done
+
+printf 'int  one( int two ){return two;}\n' >"$tree/lib/base/a.c"
+expect_red format "a badly formatted function"
+echo '#include <stdio.h>' >>"$tree/lib/core/a.c"
+expect_red layers "the core with stdio"
+echo '#include "core/run.h"' >>"$tree/lib/io/a.c"
+expect_red layers "io that sees core"
+echo '#include "core/agent.h"' >>"$tree/lib/store/a.c"
+expect_red layers "a store that sees the agent"
+echo '#include "broker/routes.h"' >>"$tree/agentd/a.c"
+expect_red layers "an agentd that sees the broker"
+rm "$tree/lib/wire/a.c"
+expect_red layers "an empty folder"
+echo 'void b(void) { usleep(1000); }' >>"$tree/tests/unit/a.c"
+expect_red no-sleep "a test that sleeps"
+echo 'void b(void) { poll(NULL, 0, 50); }' >>"$tree/tests/unit/a.c"
+expect_red no-sleep "a test that polls nothing"
+echo 'sleep 1' >>"$tree/tests/a.sh"
+expect_red no-sleep "a script that sleeps"
+echo 'echo $1' >>"$tree/tests/a.sh"
+expect_red shellcheck "an unquoted word"
+printf 'built in /%s/%s\n' work main >>"$tree/docs/a.md"
+expect_red words "a machine's path"
+printf 'from %s.%s.org\n' deb debian >>"$tree/docs/a.md"
+expect_red words "a registry's host"
+rm "$tree/docs/b.md"
+expect_red words "a link to nowhere"
+exit "$failed"
