@@ -44,6 +44,7 @@ struct stop_target {
     uint32_t pid;            /* process */
     struct str token;        /* process: environment token, "" if none */
     int signal;              /* process: 0 = SIGTERM */
+    uint32_t uid;            /* process: it must belong to this user; UINT32_MAX: to anybody */
 };
 enum { STOP_TARGETS_MAX = 4, LINKS_PER_RUN_MAX = 1000 };
 enum on_end { ON_END_DEFAULT, ON_END_CANCEL, ON_END_LEAVE };
