@@ -101,3 +101,12 @@ void buf_drop(struct buf *buf, size_t len)
     buf->len -= len;
     memmove(buf->bytes, buf->bytes + len, buf->len + 1);
 }
+
+void buf_cut(struct buf *buf, size_t len)
+{
+    if (len > buf->len)
+        return;
+    buf->len = len;
+    if (buf->bytes != NULL)
+        buf->bytes[len] = '\0';
+}

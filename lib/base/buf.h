@@ -27,6 +27,8 @@ enum err buf_addf(struct buf *buf, const char *format, ...) __attribute__((forma
 
 /* Drop the first `len` bytes. */
 void buf_drop(struct buf *buf, size_t len);
+/* Keep only the first `len` bytes, as if nothing had been added behind them. */
+void buf_cut(struct buf *buf, size_t len);
 
 static inline struct str buf_str(const struct buf *buf)
 {

@@ -62,27 +62,12 @@ static void add_text(struct line *line, const char *text)
     add(line, text, strlen(text));
 }
 
-/* The length of the UTF-8 character at the start of `text`, 0 if it is none. */
-static size_t utf8_length(struct str text)
-{
-    const unsigned char *at = (const unsigned char *)text.at;
-    size_t len = at[0] < 0x80 ? 1 : at[0] < 0xc2 ? 0 : at[0] < 0xe0 ? 2 : at[0] < 0xf0 ? 3 : 4;
-    if (at[0] > 0xf4 || len > text.len)
-        return 0;
-    for (size_t i = 1; i < len; i++)
-        if ((at[i] & 0xc0) != 0x80)
-            return 0;
-    bool overlong = (at[0] == 0xe0 && at[1] < 0xa0) || (at[0] == 0xf0 && at[1] < 0x90);
-    bool not_unicode = (at[0] == 0xed && at[1] > 0x9f) || (at[0] == 0xf4 && at[1] > 0x8f);
-    return overlong || not_unicode ? 0 : len;
-}
-
 /* Adds the first character of `text` as it stands inside a JSON string; returns its length. */
 static size_t add_escaped(struct line *line, struct str text)
 {
     static const char plain[] = "\"\\\n\r\t", letter[] = "\"\\nrt";
     const char *found = text.at[0] != '\0' ? strchr(plain, text.at[0]) : NULL;
-    size_t len = utf8_length(text);
+    size_t len = str_utf8_length(text);
     if (found != NULL) {
         add(line, (char[]){'\\', letter[found - plain]}, 2);
         return 1;

@@ -37,4 +37,8 @@ struct str str_cut(struct str *rest, char mark);
 /* A decimal number, all of `text`, no sign but '-', no blanks. False on anything else or overflow. */
 bool str_to_int(struct str text, int64_t *out);
 
+/* The length of the UTF-8 character that `text` (not empty) begins with, 0 if it begins with none. */
+size_t str_utf8_length(struct str text);
+bool str_is_utf8(struct str text);
+
 #endif
