@@ -2,11 +2,11 @@
 set(tests ${CMAKE_SOURCE_DIR}/tests)
 pkg_check_modules(CMOCKA REQUIRED IMPORTED_TARGET cmocka>=1.1.5)
 
-# What a test may know of the tree it runs in; the same names are in its environment.
+# What a test may know of the tree it runs in. Not BRAKEWIRE_*: those are options of the daemons.
 set(test_environment
-    BRAKEWIRE_BIN=${CMAKE_BINARY_DIR}/bin
-    BRAKEWIRE_SOURCE=${CMAKE_SOURCE_DIR}
-    BRAKEWIRE_BUILD=${CMAKE_BINARY_DIR}
+    BW_BIN=${CMAKE_BINARY_DIR}/bin
+    BW_SOURCE=${CMAKE_SOURCE_DIR}
+    BW_BUILD=${CMAKE_BINARY_DIR}
     ASAN_OPTIONS=allocator_may_return_null=1:detect_leaks=1
     UBSAN_OPTIONS=print_stacktrace=1)
 

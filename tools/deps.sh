@@ -26,7 +26,7 @@ build_packages="gcc libc6-dev cmake ninja-build pkg-config libuv1-dev libmicroht
     libmsgpack-dev libcurl4-openssl-dev libssl-dev libcmocka-dev redis-server
     ca-certificates"
 # One LLVM for all three systems: the formatting and tidy gates must mean the same everywhere.
-check_packages="curl clang-19 clang-format-19 clang-tidy-19 libclang-rt-19-dev cppcheck
+check_packages="curl jq clang-19 clang-format-19 clang-tidy-19 libclang-rt-19-dev cppcheck
     shellcheck"
 
 # shellcheck source=/dev/null

@@ -3,7 +3,7 @@
 # has any header) is not looked at again.
 set -euo pipefail
 top=$(cd "$(dirname "$0")/../.." && pwd)
-build=${BRAKEWIRE_BUILD:-$top/build}
+build=${BW_BUILD:-$top/build}
 cd "$top"
 
 if ! command -v clang-tidy-19 >/dev/null; then
