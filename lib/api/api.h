@@ -1,12 +1,13 @@
-/* The JSON that agentd and broker have in common: how a request is read, and the shapes that mean the
- * same wherever they appear. docs/PROTOCOL.md section 5 is normative.
+/* The JSON that agentd and broker have in common: how a request is read, and the shapes that mean
+ * the same wherever they appear. docs/PROTOCOL.md section 5 is normative.
  *
- * Happy path: api_route() finds the handler -> api_read_object() -> api_read_members() by a table ->
- * ... -> http_answer_json(). Whatever is wrong with the request is answered in here: a function that
- * takes the request and returns false (or NULL) has answered it, and the caller only returns.
+ * Happy path: api_route() finds the handler -> api_read_object() -> api_read_members() by a table
+ * ->
+ * ... -> http_answer_json(). Whatever is wrong with the request is answered in here: a function
+ * that takes the request and returns false (or NULL) has answered it, and the caller only returns.
  *
- * Functions that make JSON return a new reference, NULL when there is no memory; NULL may be passed on to
- * every other function here and to http_answer_json(). */
+ * Functions that make JSON return a new reference, NULL when there is no memory; NULL may be passed
+ * on to every other function here and to http_answer_json(). */
 #ifndef API_API_H
 #define API_API_H
 
@@ -61,8 +62,9 @@ struct api_fault {
     char member[64];
     char detail[384];
 };
-/* Fills the fields of `out` whose members are there; the others keep what the caller put in. null is
- * as good as absent. A member that is not in the table is a fault that names the allowed ones. */
+/* Fills the fields of `out` whose members are there; the others keep what the caller put in. null
+ * is as good as absent. A member that is not in the table is a fault that names the allowed ones.
+ */
 bool api_take_members(const json_t *object, const struct api_member *table, size_t count, void *out,
                       struct api_fault *fault);
 /* Same; a fault is answered 422. */
@@ -80,8 +82,8 @@ bool api_query_int(struct http_request *request, const char *name, int64_t min, 
                    int64_t *out);
 bool api_query_id(struct http_request *request, const char *name, struct str *out);
 
-/* The token of "Authorization: Bearer …". STR_NONE when there is no such header; false: answered 401
- * because there is one that is no such token (16..256 printable characters without blanks). */
+/* The token of "Authorization: Bearer …". STR_NONE when there is no such header; false: answered
+ * 401 because there is one that is no such token (16..256 printable characters without blanks). */
 bool api_bearer(struct http_request *request, struct str *token);
 enum { API_TOKEN_HASH_LEN = 32 };
 /* The first 32 hex digits of its SHA-256, and a NUL. */
@@ -91,7 +93,8 @@ struct str api_trace_id(const struct http_request *request);
 
 /* ---- answers ------------------------------------------------------------------------------- */
 
-/* title, status and Retry-After by `problem`; detail may be NULL; `extra` is taken over, may be NULL. */
+/* title, status and Retry-After by `problem`; detail may be NULL; `extra` is taken over, may be
+ * NULL. */
 void api_problem(struct http_request *request, enum problem problem, const char *detail,
                  json_t *extra);
 
@@ -104,17 +107,17 @@ void api_set_text(json_t *object, const char *name, struct str text);
 void api_set_time(json_t *object, const char *name, struct wall at);
 void api_set_span(json_t *object, const char *name, struct span span);
 
-json_t *api_flags(uint32_t flags);                  /* array of words */
-json_t *api_story(const struct stop_story *story);  /* the `stop` object */
-json_t *api_path(struct str path);                  /* dotted -> array of ids */
+json_t *api_flags(uint32_t flags);                 /* array of words */
+json_t *api_story(const struct stop_story *story); /* the `stop` object */
+json_t *api_path(struct str path);                 /* dotted -> array of ids */
 json_t *api_cancel_object(const struct cancel_record *record);
 
 /* ---- cancels: POST …/cancel of both daemons ------------------------------------------------ */
 
 /* Members and traceparent into `out`; strings are lent by `body`, which must live until the ask was
- * handed over. `run` is the id in the path. Defaults: interrupt, wait none, 10 s, if_unknown remember,
- * include_self. `by` is read only where `may_name_by`; else it is an unknown member. ask, by, cause,
- * hops and follow_links are left to the caller. */
+ * handed over. `run` is the id in the path. Defaults: interrupt, wait none, 10 s, if_unknown
+ * remember, include_self. `by` is read only where `may_name_by`; else it is an unknown member. ask,
+ * by, cause, hops and follow_links are left to the caller. */
 bool api_cancel_ask(struct http_request *request, const json_t *body, struct str run,
                     bool may_name_by, struct cancel_ask *out);
 
@@ -128,7 +131,8 @@ json_t *api_cancel_answer(const struct cancel_result *result, const struct api_c
 /* The whole answer: a problem, or 202 requested, or 200 when what was waited for is true. */
 void api_answer_cancel(struct http_request *request, const struct cancel_result *result,
                        const struct api_cancel_about *about);
-/* One entry of bw:audit. via: broker agentd channel deadline parent_ended lost link. asked may be NULL. */
+/* One entry of bw:audit. via: broker agentd channel deadline parent_ended lost link. asked may be
+ * NULL. */
 json_t *api_audit_entry(struct wall at, const struct cancel_result *result,
                         const struct cancel_ask *asked, const char *via, struct str from);
 

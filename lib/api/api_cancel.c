@@ -99,9 +99,12 @@ static json_t *names(const struct tally *tally)
         const char *name;
         const struct tally_names *names;
     } lists[] = {
-        {"stopped", &tally->stopped}, {"pending", &tally->pending},
-        {"unresponsive", &tally->unresponsive}, {"suspect", &tally->suspect},
-        {"lost", &tally->lost}, {"finished_anyway", &tally->finished_anyway},
+        {"stopped", &tally->stopped},
+        {"pending", &tally->pending},
+        {"unresponsive", &tally->unresponsive},
+        {"suspect", &tally->suspect},
+        {"lost", &tally->lost},
+        {"finished_anyway", &tally->finished_anyway},
     };
     json_t *json = json_object();
     bool truncated = false;
@@ -181,7 +184,9 @@ json_t *api_audit_entry(struct wall at, const struct cancel_result *result,
     api_set(entry, "at", api_time(at));
     api_set(entry, "what", json_string("cancel"));
     api_set(entry, "outcome",
-            json_string(refused ? "refused" : result->already ? "already" : "accepted"));
+            json_string(refused           ? "refused"
+                        : result->already ? "already"
+                                          : "accepted"));
     if (refused)
         api_set(entry, "code", json_string(problem_code(result->problem)));
     api_set(entry, "run_id", api_text(run));

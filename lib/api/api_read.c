@@ -50,8 +50,8 @@ json_t *api_read_object(struct http_request *request)
         api_problem(request, PROBLEM_OVERLOADED, "out of memory", NULL);
     } else {
         char detail[JSON_ERROR_TEXT_LENGTH + 64];
-        snprintf(detail, sizeof detail, "the body is not JSON: %s (line %d, column %d)",
-                 error.text, error.line, error.column);
+        snprintf(detail, sizeof detail, "the body is not JSON: %s (line %d, column %d)", error.text,
+                 error.line, error.column);
         /* the one place where `invalid` is a 400: there is no request yet to be unprocessable */
         http_problem(request, 400, problem_code(PROBLEM_INVALID), problem_title(PROBLEM_INVALID),
                      detail, NULL, 0);
@@ -106,8 +106,7 @@ static bool take_text(const struct api_member *member, const json_t *value, void
                       struct api_fault *fault)
 {
     if (!json_is_string(value))
-        return api_fault(fault, PROBLEM_INVALID, member->name, "%s must be a string",
-                         member->name);
+        return api_fault(fault, PROBLEM_INVALID, member->name, "%s must be a string", member->name);
     struct str text = {json_string_value(value), json_string_length(value)};
     if (member->type == API_ID && !id_is_valid(text))
         return api_fault(fault, PROBLEM_INVALID, member->name,
@@ -194,8 +193,7 @@ static bool nothing_is_missing(const json_t *object, const struct api_member *ta
     for (size_t i = 0; i < count; i++) {
         const json_t *value = json_object_get(object, table[i].name);
         if (table[i].required && (value == NULL || json_is_null(value)))
-            return api_fault(fault, PROBLEM_INVALID, table[i].name, "%s is missing",
-                             table[i].name);
+            return api_fault(fault, PROBLEM_INVALID, table[i].name, "%s is missing", table[i].name);
     }
     return true;
 }

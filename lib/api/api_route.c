@@ -40,11 +40,11 @@ static bool parts_are_ids(struct http_request *request, const struct str part[AP
 
 static void refuse_method(struct http_request *request, const char *allowed)
 {
-    json_t *body = json_pack("{s:s, s:s, s:i, s:s, s:o}", "type", "about:blank", "title",
-                             problem_title(PROBLEM_METHOD), "status",
-                             (int)problem_status(PROBLEM_METHOD), "code",
-                             problem_code(PROBLEM_METHOD), "detail",
-                             json_sprintf("this path knows %s", allowed));
+    json_t *body =
+        json_pack("{s:s, s:s, s:i, s:s, s:o}", "type", "about:blank", "title",
+                  problem_title(PROBLEM_METHOD), "status", (int)problem_status(PROBLEM_METHOD),
+                  "code", problem_code(PROBLEM_METHOD), "detail",
+                  json_sprintf("this path knows %s", allowed));
     char *text = body == NULL ? NULL : json_dumps(body, JSON_COMPACT);
     json_decref(body);
     const char *const headers[] = {"Allow", allowed, NULL};

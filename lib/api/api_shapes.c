@@ -14,8 +14,12 @@ void api_problem(struct http_request *request, enum problem problem, const char 
 /* The length of the UTF-8 sequence at `at`, 0 if it is none. Shortest forms only, no surrogates. */
 static size_t utf8_sequence(const unsigned char *at, size_t left)
 {
-    size_t len = at[0] < 0x80 ? 1 : at[0] < 0xc2 ? 0 : at[0] < 0xe0 ? 2 : at[0] < 0xf0 ? 3
-               : at[0] < 0xf5 ? 4 : 0;
+    size_t len = at[0] < 0x80   ? 1
+                 : at[0] < 0xc2 ? 0
+                 : at[0] < 0xe0 ? 2
+                 : at[0] < 0xf0 ? 3
+                 : at[0] < 0xf5 ? 4
+                                : 0;
     if (len == 0 || len > left)
         return 0;
     for (size_t i = 1; i < len; i++)

@@ -1,0 +1,15 @@
+/* The encoders that the cores borrow (core/agent.h, core/cancels.h, core/broker.h): lib/wire behind
+ * the signatures that a core may name. Each writes at most MESSAGE_MAX_BYTES to `out` and answers
+ * their number, 0 when it does not fit. */
+#ifndef API_CODEC_H
+#define API_CODEC_H
+
+#include "core/message.h"
+
+size_t api_encode_record(const struct cancel_record *record, char *out);
+bool api_decode_record(struct str bytes, struct cancel_record *out);
+size_t api_encode_meta(const struct run_meta *meta, char *out);
+size_t api_encode_link(const struct run_link *link, char *out);
+size_t api_encode_story(const struct stop_story *story, char *out);
+
+#endif
