@@ -1,6 +1,7 @@
 # The Lua scripts of a folder become C: scripts.h and scripts.c in the build folder.
 #
-# A script's text is its own first line (#!lua flags=...), then common.lua, then the rest of it.
+# A script's text is its own first line (#!lua flags=...), then common.lua, then the rest of it; or
+# with common.lua in place of its line "--@common", where the frequent case is decided before that.
 # Run as `cmake -P`, with FOLDER and OUTPUT, this file makes scripts.c; included, it gives
 # bw_embed_scripts().
 
@@ -66,7 +67,10 @@ foreach(script IN LISTS scripts)
   if(NOT body MATCHES "^23 21 ") # "#!"
     message(FATAL_ERROR "${script}: the first line must be #!lua flags=...")
   endif()
-  string(FIND "${body}" "0a " newline)
+  string(FIND "${body}" "0a 2d 2d 40 63 6f 6d 6d 6f 6e 0a " newline) # --@common
+  if(newline EQUAL -1)
+    string(FIND "${body}" "0a " newline)
+  endif()
   math(EXPR rest "${newline} + 3")
   string(SUBSTRING "${body}" 0 ${rest} shebang)
   string(SUBSTRING "${body}" ${rest} -1 body)

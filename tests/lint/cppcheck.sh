@@ -6,4 +6,4 @@ here=$(cd "$(dirname "$0")" && pwd)
 cd "$here/../.."
 cppcheck --quiet --std=c11 --language=c --enable=warning,performance,portability --inline-suppr \
     --suppressions-list="$here/cppcheck.suppressions" --error-exitcode=1 -j "$(nproc)" \
-    -D_GNU_SOURCE -D__linux__ -I lib -I include lib agentd broker brakectl
+    -D_GNU_SOURCE -D__linux__ -I lib lib agentd broker brakectl

@@ -15,7 +15,7 @@ fi
 
 passed=$build/tidy
 mkdir -p "$passed"
-newest_header=$(find lib include agentd broker brakectl .clang-tidy \
+newest_header=$(find lib agentd broker brakectl .clang-tidy \
     \( -name '*.h' -o -name .clang-tidy \) -printf '%T@ %p\n' | sort -n | tail -n 1 | cut -d' ' -f2-)
 
 is_fresh() { # file, stamp
