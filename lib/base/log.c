@@ -120,7 +120,9 @@ const char *log_quoted(const char *text, char *out, unsigned long room)
  * quotes: log_quoted() writes what JSON reads. */
 static struct str cut_value(struct str *rest)
 {
-    bool quoted = rest->len > 0 && rest->at[0] == '"';
+    if (rest->len == 0)
+        return STR_NONE;
+    bool quoted = rest->at[0] == '"';
     size_t len = quoted ? 1 : 0;
     while (len < rest->len && rest->at[len] != (quoted ? '"' : ' '))
         len += quoted && rest->at[len] == '\\' && len + 1 < rest->len ? 2 : 1;

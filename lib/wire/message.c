@@ -230,7 +230,7 @@ static struct str readable_part(struct str text)
 
 enum err wire_text_cancel(struct str bytes, struct str *run, struct str *reason)
 {
-    if (bytes.len > TEXT_MAX_BYTES)
+    if (bytes.len == 0 || bytes.len > TEXT_MAX_BYTES)
         return ERR_MALFORMED;
     while (bytes.len > 0 && (bytes.at[bytes.len - 1] == '\n' || bytes.at[bytes.len - 1] == '\r'))
         bytes.len--;
