@@ -1,0 +1,84 @@
+#!lua flags=allow-oom
+-- end: the one terminal state of a run, written once.
+
+-- The frequent case first, without the cost of common.lua: nothing is cancelled in this tree, and
+-- this end cancels nothing. It decides what the long way would decide.
+do
+    local key, call, field, said = KEYS[1], redis.call, 's:' .. ARGV[3], ARGV[5]
+    local v = (said == 'S' or said == 'P') and call('HMGET', key, 'n', 'b', field)
+    if v and v[3] and (v[2] or '0') == '0' then
+        local epoch, flags, rest = string.match(v[3], '^[rs]:(%d+):(%d+)(:.*)$')
+        if epoch == ARGV[4] and bit.band(flags, 0x2000) == 0 then -- END_CANCELS
+            local n = v[1] - 1
+            -- without UNRESPONSIVE, KILLING and SUSPECT, with FROZEN
+            flags = bit.bor(bit.band(flags, bit.bnot(0x8a0)), 0x100)
+            call('HSET', key, field, said .. ':' .. epoch .. ':' .. flags .. rest, 'n', n)
+            if n == 0 then
+                call('PEXPIRE', key, ARGV[1])
+            end
+            redis.pcall(ARGV[2], key .. ':watch',
+                        cmsgpack.pack({1, 2, string.match(key, '{(.*)}'), ARGV[3], tonumber(epoch),
+                                       said, '', flags}))
+            return {'ended', said, ''}
+        end
+    end
+end
+--@common
+local run, epoch, said, record, story = A[3], tonumber(A[4]), A[5], A[6], A[7]
+
+-- The state to record and the one that the run had ended in by itself; nil: there is no cancel.
+local function outcome(r, bans)
+    local by_itself = said == 'S' or said == 'E' or said == 'P'
+    if not bans[1] or has(r, OBSERVE) then
+        return (by_itself or bans[1]) and said or nil
+    end
+    if has(r, BANNED) then
+        local good, fields = pcall(cmsgpack.unpack, record_of(run))
+        if good and type(fields) == 'table' and fields[6] == 'deadline' then
+            return 'T', by_itself and said or nil
+        end
+    end
+    return by_itself and 'C' or said, by_itself and said or nil
+end
+
+local function cancels_children(r)
+    return has(r, END_CANCELS) or (not has(r, END_LEAVES) and r[STATE] == 'E')
+end
+
+local r = read(run)
+if not r or r[STATE] == '-' then
+    return {'unknown'}
+end
+if not is_live(r) then
+    return {'already', r[STATE], r[FINISHED] or ''}
+end
+if epoch < tonumber(r[EPOCH]) then
+    return {'fenced', tonumber(r[EPOCH])}
+end
+local bans = bans_of(run)
+local state, finished = outcome(r, bans)
+if not state then
+    return {'not_cancelled'}
+end
+local unresponsive = has(r, UNRESPONSIVE) and 1 or 0
+r[STATE], r[EPOCH], r[FINISHED] = state, epoch, finished
+r[FLAGS] = bor(band(r[FLAGS], bnot(UNRESPONSIVE + KILLING + SUSPECT)), FROZEN)
+count(bans, 0, 0, 1, -unresponsive)
+local told = false
+if bans[1] then
+    if story ~= '' then
+        write('e:' .. run, story)
+    end
+elseif record ~= '' and cancels_children(r) then
+    ban(run, r, record)
+    told = tonumber(r[CHILDREN]) > 0
+end
+n = n - 1
+write('n', n)
+put(run, r)
+commit()
+if told then
+    publish(key, record)
+end
+tell_ended(run, r)
+return {'ended', state, finished or ''}
