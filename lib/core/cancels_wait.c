@@ -1,0 +1,347 @@
+#include <assert.h>
+
+#include "core/cancels_inside.h"
+
+/* Waiting: subscribe first, then read the tree, read it again on every hint and every second. The
+ * trees of links that were acknowledged are waited for as well. What was read last is kept, so that
+ * a wait whose time is over still answers with counts. */
+
+enum { RUNS_PER_MS = 100 }; /* a tree of 10,000 runs is read at most every 100 ms */
+
+/* ---- lookouts ----------------------------------------------------------------------------------
+ */
+static struct lookout *lookout_of(struct cancels *c, const struct run_id *root)
+{
+    struct lookout *lookout = map_find(&c->lookouts, id_str(root));
+    if (lookout != NULL)
+        return lookout;
+    lookout = mem_new(sizeof *lookout);
+    if (lookout == NULL)
+        return NULL;
+    *lookout = (struct lookout){.root = *root, .next = c->now};
+    list_init(&lookout->scopes);
+    struct cancels_effect *effect = NULL;
+    if (map_add(&c->lookouts, id_str(&lookout->root), lookout))
+        effect = effect_add(c, CANCELS_DO_WATCH);
+    if (effect == NULL) {
+        map_take(&c->lookouts, id_str(&lookout->root));
+        mem_free(lookout);
+        return NULL;
+    }
+    effect->root = id_str(&lookout->root);
+    return lookout;
+}
+
+static void lookout_drop_if_idle(struct cancels *c, struct lookout *lookout)
+{
+    if (lookout->reading || !list_is_empty(&lookout->scopes))
+        return;
+    struct str root = text_str(c, id_str(&lookout->root));
+    struct cancels_effect *effect = effect_add(c, CANCELS_DO_UNWATCH);
+    if (effect != NULL)
+        effect->root = root;
+    map_take(&c->lookouts, id_str(&lookout->root));
+    mem_free(lookout);
+}
+
+void lookout_read(struct cancels *c, struct lookout *lookout)
+{
+    if (lookout->reading) {
+        lookout->again = true;
+    } else if (!instant_reached(c->now, lookout->not_before)) {
+        lookout->next = instant_first(lookout->next, lookout->not_before);
+        wake_at(c, lookout->next);
+    } else {
+        struct store_call call = {.op = STORE_TREE, .root = id_str(&lookout->root)};
+        lookout->reading =
+            call_send(c, (struct call){.purpose = FOR_TREE, .lookout = lookout}, &call);
+        lookout->next = instant_after(c->now, READ_AGAIN_EVERY);
+        wake_at(c, lookout->next);
+    }
+}
+
+/* ---- scopes ------------------------------------------------------------------------------------
+ */
+static struct scope *scope_find(const struct job *job, const struct run_id *root)
+{
+    LIST_EACH (at, then, &job->scopes) {
+        struct scope *scope = LIST_OWNER(at, struct scope, in_job);
+        if (id_eq(&scope->lookout->root, root))
+            return scope;
+    }
+    return NULL;
+}
+
+static struct scope *scope_new(struct cancels *c, struct job *job, const struct run_id *root)
+{
+    if (job->scope_count == SCOPES_MAX)
+        return NULL;
+    struct scope *scope = mem_new(sizeof *scope);
+    struct lookout *lookout = scope != NULL ? lookout_of(c, root) : NULL;
+    if (lookout == NULL) {
+        mem_free(scope);
+        return NULL;
+    }
+    scope->job = job;
+    scope->lookout = lookout;
+    scope->linked = !id_eq(root, &job->root);
+    list_add_last(&job->scopes, &scope->in_job);
+    list_add_last(&lookout->scopes, &scope->in_lookout);
+    job->scope_count++;
+    return scope;
+}
+
+/* The scope, if it has a target now that it did not have; its tree must be read again. */
+static struct scope *scope_add(struct cancels *c, struct job *job, const struct target *target)
+{
+    struct scope *scope = scope_find(job, &target->root);
+    if (scope == NULL)
+        scope = scope_new(c, job, &target->root);
+    if (scope == NULL || scope->target_count == CHILDREN_MAX)
+        return NULL;
+    for (size_t i = 0; i < scope->target_count; i++)
+        if (id_eq(&scope->target[i], &target->run))
+            return NULL;
+    void *grown = scope->target;
+    if (!mem_grow(&grown, &scope->target_room, sizeof *scope->target, scope->target_count + 1))
+        return NULL;
+    scope->target = grown;
+    scope->target[scope->target_count++] = target->run;
+    scope->read = false;
+    return scope;
+}
+
+void scopes_release(struct cancels *c, struct job *job)
+{
+    LIST_EACH (at, then, &job->scopes) {
+        struct scope *scope = LIST_OWNER(at, struct scope, in_job);
+        link_remove(&scope->in_lookout);
+        lookout_drop_if_idle(c, scope->lookout);
+        scope->lookout = NULL;
+    }
+}
+
+void scopes_free(struct job *job)
+{
+    LIST_EACH (at, then, &job->scopes) {
+        struct scope *scope = LIST_OWNER(at, struct scope, in_job);
+        mem_free(scope->target);
+        mem_free(scope->names);
+        mem_free(scope);
+    }
+}
+
+/* ---- tallies of several scopes ------------------------------------------------------------- */
+static struct tally_names *names_of(struct tally *tally, int which)
+{
+    struct tally_names *const all[] = {
+        &tally->stopped, &tally->pending,         &tally->unresponsive, &tally->suspect,
+        &tally->lost,    &tally->finished_anyway, &tally->observed,     NULL,
+    };
+    return all[which];
+}
+
+static void tally_add(struct tally *sum, struct tally *more)
+{
+    sum->runs += more->runs;
+    sum->requested += more->requested;
+    sum->delivered += more->delivered;
+    sum->acknowledged += more->acknowledged;
+    sum->finished_before += more->finished_before;
+    sum->links += more->links;
+    sum->links_acknowledged += more->links_acknowledged;
+    sum->all_delivered = sum->all_delivered && more->all_delivered;
+    sum->complete = sum->complete && more->complete;
+    struct tally_names *into;
+    for (int which = 0; (into = names_of(sum, which)) != NULL; which++) {
+        const struct tally_names *from = names_of(more, which);
+        size_t named = from->count < TALLY_NAMES_MAX ? from->count : TALLY_NAMES_MAX;
+        for (size_t i = 0; i < named && into->count + i < TALLY_NAMES_MAX; i++)
+            into->name[into->count + i] = from->name[i];
+        into->count += from->count;
+    }
+}
+
+/* The names are the tree's, which goes away: keep our own. Without memory, counts alone. */
+static void keep_names(struct scope *scope)
+{
+    struct tally_names *names;
+    char *at = mem_new((size_t)7 * TALLY_NAMES_MAX * RUN_ID_MAX);
+    mem_free(scope->names);
+    scope->names = at;
+    for (int which = 0; (names = names_of(&scope->tally, which)) != NULL; which++) {
+        for (size_t i = 0; i < names->count && i < TALLY_NAMES_MAX; i++) {
+            size_t len = at != NULL && names->name[i].len <= RUN_ID_MAX ? names->name[i].len : 0;
+            if (len > 0)
+                memcpy(at, names->name[i].at, len);
+            names->name[i] = (struct str){at, len};
+            at += len;
+        }
+    }
+}
+
+/* ---- what was read -----------------------------------------------------------------------------
+ */
+static void find_links(struct cancels *c, struct scope *scope, const struct tree *tree,
+                       const struct tree_run *target)
+{
+    for (size_t i = 0; i < tree->link_count; i++) {
+        struct target to;
+        bool acknowledged = false;
+        if (!link_target(c, &tree->link[i], &to, &acknowledged) || !acknowledged
+            || !tree_is_below(tree->link[i].from, target))
+            continue;
+        struct scope *far = scope_add(c, scope->job, &to);
+        if (far != NULL && far != scope)
+            lookout_read(c, far->lookout);
+    }
+}
+
+/* Another target of this scope counts it already. */
+static bool is_covered(const struct scope *scope, const struct tree *tree, size_t which,
+                       const struct tree_run *run)
+{
+    for (size_t i = 0; i < scope->target_count; i++) {
+        const struct tree_run *other = tree_find(tree, id_str(&scope->target[i]));
+        if (i != which && other != NULL && other != run && tree_is_below(run, other))
+            return true;
+    }
+    return false;
+}
+
+static void scope_take(struct cancels *c, struct scope *scope, const struct tree *tree)
+{
+    struct tally one;
+    scope->tally = (struct tally){.all_delivered = true, .complete = true};
+    /* find_links() may add targets of this very tree on the way */
+    for (size_t i = 0; i < scope->target_count; i++) {
+        const struct tree_run *target = tree_find(tree, id_str(&scope->target[i]));
+        if (target == NULL) {
+            scope->tally.complete = scope->tally.complete && scope->linked;
+            continue;
+        }
+        find_links(c, scope, tree, target);
+        if (scope->target_count > 1 && is_covered(scope, tree, i, target))
+            continue;
+        tally_scope(tree, target, &one);
+        tally_add(&scope->tally, &one);
+    }
+    scope->read = true;
+    keep_names(scope);
+    if (!scope->linked && scope->job->ask.follow_links)
+        links_follow(c, scope->job, tree);
+}
+
+static void ripen(struct cancels *c, struct job *job)
+{
+    if (!link_is_in_list(&job->in_ripe))
+        list_add_last(&c->ripe, &job->in_ripe);
+}
+
+static void hand_out(struct cancels *c, struct lookout *lookout, const struct tree *tree)
+{
+    static const struct tree nothing; /* the key is gone */
+    LIST_EACH (at, then, &lookout->scopes) {
+        struct scope *scope = LIST_OWNER(at, struct scope, in_lookout);
+        scope_take(c, scope, tree != NULL ? tree : &nothing);
+        ripen(c, scope->job);
+    }
+}
+
+void lookout_answered(struct cancels *c, struct lookout *lookout, const struct store_answer *answer)
+{
+    lookout->reading = false;
+    if (answer->verdict == SAID_OK || answer->verdict == SAID_NOT_FOUND) {
+        size_t runs = answer->tree != NULL ? answer->tree->run_count : 0;
+        lookout->not_before = instant_after(c->now, MILLIS(runs / RUNS_PER_MS));
+        hand_out(c, lookout, answer->tree);
+    } else {
+        lookout->again = false; /* LINK_UP or the next second tries again */
+    }
+    if (lookout->again && !list_is_empty(&lookout->scopes)) {
+        lookout->again = false;
+        lookout_read(c, lookout);
+    }
+    lookout_drop_if_idle(c, lookout);
+}
+
+/* ---- the answer --------------------------------------------------------------------------------
+ */
+static bool is_awaited(const struct cancels *c, const struct job *job)
+{
+    if (!loss_is_settled(c))
+        return false;
+    LIST_EACH (at, then, &job->scopes) {
+        const struct scope *scope = LIST_OWNER(at, struct scope, in_job);
+        if (!scope->read)
+            return false;
+        if (job->ask.wait == WAIT_DELIVERED ? !scope->tally.all_delivered : !scope->tally.complete)
+            return false;
+    }
+    return true;
+}
+
+static void answer_wait(struct cancels *c, struct job *job, bool awaited)
+{
+    struct cancel_result *result = result_of(c, job);
+    struct cancels_effect *effect =
+        result != NULL && job->ask.ask != 0 ? effect_add(c, CANCELS_DO_ANSWER) : NULL;
+    if (effect == NULL) {
+        job_end(c, job);
+        return;
+    }
+    result->awaited = awaited;
+    result->counted = true;
+    result->tally = (struct tally){.all_delivered = true, .complete = loss_is_settled(c)};
+    LIST_EACH (at, then, &job->scopes) {
+        struct scope *scope = LIST_OWNER(at, struct scope, in_job);
+        if (!scope->read && !scope->linked)
+            result->counted = false;
+        if (!scope->read)
+            result->tally.all_delivered = result->tally.complete = false;
+        else
+            tally_add(&result->tally, &scope->tally);
+    }
+    result->unconfirmed = replicas_unconfirmed(c, &result->unconfirmed_count);
+    effect->ask = job->ask.ask;
+    effect->asked = &job->ask;
+    effect->result = result;
+    job_end(c, job);
+}
+
+void answer_the_ripe(struct cancels *c)
+{
+    while (!list_is_empty(&c->ripe)) {
+        struct job *job = LIST_OWNER(c->ripe.head.next, struct job, in_ripe);
+        link_remove(&job->in_ripe);
+        if (is_awaited(c, job))
+            answer_wait(c, job, true);
+    }
+}
+
+void wait_give_up(struct cancels *c, struct job *job)
+{
+    answer_wait(c, job, is_awaited(c, job));
+}
+
+void wait_begin(struct cancels *c, struct job *job)
+{
+    struct span timeout = job->ask.timeout.ms > 0 ? job->ask.timeout : TIMEOUT_DEFAULT;
+    if (timeout.ms > TIMEOUT_MAX.ms)
+        timeout = TIMEOUT_MAX;
+    job->waits = true;
+    job->due = instant_after(c->now, timeout);
+    wake_at(c, job->due);
+    list_add_last(&c->waiting, &job->in_waiting);
+    replicas_refresh(c);
+
+    struct target self = {.root = job->root};
+    if (job->ask.include_self && id_parse(job->ask.run, &self.run))
+        scope_add(c, job, &self);
+    for (size_t i = 0; i < job->child_count; i++)
+        scope_add(c, job, &job->child[i]);
+    LIST_EACH (at, then, &job->scopes)
+        lookout_read(c, LIST_OWNER(at, struct scope, in_job)->lookout);
+    if (job->scope_count == 0)
+        ripen(c, job);
+}
