@@ -2,9 +2,9 @@
  *
  * Happy path: a request is read whole (its body at most body_max bytes), on_request gets it, and
  * exactly one of http_answer(), http_stream() is called on it, at once or later; then it is gone.
- * Ways to fail: body too large -> 413 problem+json by itself; the peer hangs up before its answer ->
- * on_hangup, after which the request must not be touched; a stream's peer hangs up or is slower than
- * stream_max bytes -> on_stream_closed. */
+ * Ways to fail: body too large -> 413 problem+json by itself; the peer hangs up before its answer
+ * -> on_hangup, after which the request must not be touched; a stream's peer hangs up or is slower
+ * than stream_max bytes -> on_stream_closed. */
 #ifndef IO_HTTP_SERVER_H
 #define IO_HTTP_SERVER_H
 
@@ -21,18 +21,19 @@ struct http_request;
 struct http_stream;
 
 struct http_server_options {
-    const char *unix_path;   /* NULL: none. Removed and made anew; mode 0666 & unix_mode */
-    unsigned unix_mode;      /* 0: 0660 */
-    const char *tcp;         /* NULL: none; "127.0.0.1:8080", "[::1]:0" */
-    size_t body_max;         /* 0: 64 KiB */
-    size_t stream_max;       /* bytes that may wait on one stream; 0: 256 KiB */
+    const char *unix_path;    /* NULL: none. Removed and made anew; mode 0666 & unix_mode */
+    unsigned unix_mode;       /* 0: 0660 */
+    const char *tcp;          /* NULL: none; "127.0.0.1:8080", "[::1]:0" */
+    size_t body_max;          /* 0: 64 KiB */
+    size_t stream_max;        /* bytes that may wait on one stream; 0: 256 KiB */
     unsigned connections_max; /* per listener; 0: 2000 */
     struct span idle_timeout; /* 0: 30 s; streams are exempt */
 };
 
 struct http_server_events {
     void (*on_request)(void *owner, struct http_request *request);
-    void (*on_hangup)(void *owner, void *request_owner); /* set by http_request_own(); else not called */
+    void (*on_hangup)(void *owner,
+                      void *request_owner); /* set by http_request_own(); else not called */
     void (*on_stream_closed)(void *owner, struct http_stream *stream, void *stream_owner);
     void (*on_closed)(void *owner);
 };
@@ -41,16 +42,18 @@ struct http_server_events {
 enum err http_server_open(uv_loop_t *loop, const struct http_server_options *options,
                           const struct http_server_events *events, void *owner,
                           struct http_server **out, const char **why) MUST_CHECK;
-void http_server_close(struct http_server *server); /* ends every stream and request */
+/* Ends every stream and request, each with its usual callback from the loop; then on_closed. */
+void http_server_close(struct http_server *server);
 unsigned http_server_port(const struct http_server *server); /* TCP port really bound, 0 if none */
 size_t http_server_connections(const struct http_server *server);
 
 /* Everything below is lent for the life of the request. */
 struct str http_method(const struct http_request *request);
-struct str http_path(const struct http_request *request);          /* decoded, without the query */
+struct str http_path(const struct http_request *request); /* decoded, without the query */
 struct str http_header(const struct http_request *request, const char *name); /* STR_NONE if absent;
                                                     several of one name are joined by commas */
-struct str http_query(const struct http_request *request, const char *name); /* STR_NONE if absent */
+struct str http_query(const struct http_request *request,
+                      const char *name); /* STR_NONE if absent */
 /* Walks all query names; false to stop. For routes that refuse unknown ones. */
 void http_query_each(const struct http_request *request,
                      bool (*visit)(void *owner, struct str name, struct str value), void *owner);
@@ -77,6 +80,7 @@ struct http_stream *http_stream(struct http_request *request, void *stream_owner
 /* ERR_FULL: the reader is too slow; the stream is being closed and on_stream_closed follows. */
 enum err http_stream_send(struct http_stream *stream, struct str bytes) MUST_CHECK;
 void http_stream_end(struct http_stream *stream); /* on_stream_closed follows */
-size_t http_stream_waiting(const struct http_stream *stream); /* bytes not yet handed to the socket */
+size_t
+http_stream_waiting(const struct http_stream *stream); /* bytes not yet handed to the socket */
 
 #endif

@@ -152,7 +152,7 @@ static int tear_down(void **state)
         while (!(condition)) {                                                             \
             uv_run(&(scene)->loop, UV_RUN_ONCE);                                           \
             if (uv_hrtime() - start_ > WAIT_MS * 1000000ull)                               \
-                fail_msg("waited in vain for " #condition "; last why: %s", (scene)->why); \
+                fail_msg("waited in vain for %s; last why: %s", #condition, (scene)->why); \
         }                                                                                  \
     } while (0)
 
