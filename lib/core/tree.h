@@ -6,7 +6,7 @@
 #include "base/map.h"
 #include "core/message.h"
 
-struct tree_run { /* strings are owned by the tree */
+struct tree_run { /* strings are owned by the tree: put there by tree_keep() */
     struct str id, parent, incarnation, owner;
     enum run_state state, finished_anyway;
     uint32_t epoch, parent_epoch, flags, children;
@@ -14,15 +14,22 @@ struct tree_run { /* strings are owned by the tree */
     int64_t deadline_ms;        /* Unix ms by Redis' clock, 0 = none */
     struct tree_run *up;        /* after tree_join(); NULL for a root or an unknown parent */
     struct tree_run *ban;       /* nearest banned at or above, after tree_join() */
+    uint32_t depth;             /* 1 for a root or below an unknown parent, after tree_join() */
     struct str record;          /* encoded, only where this run is a target */
     uint32_t lost_epoch;        /* x: of a takeover */
     struct str loss;            /* x: record of that loss */
+    size_t last_link;           /* number of its link that was added last, from 1; 0: it has none */
 };
 struct tree_link {
     struct tree_run *from;
     struct str id;              /* n */
-    struct str link;            /* encoded run_link */
+    struct str link;            /* encoded run_link, and the same decoded */
+    enum link_kind kind;
+    struct str to;
+    bool acknowledged;
+    size_t earlier;             /* number of the link of the same run added before it, 0: none */
 };
+struct tree_chunk;
 struct tree {
     struct str root;
     struct map by_id;
@@ -32,6 +39,7 @@ struct tree {
     struct tree_link *link;
     int64_t live; /* field n */
     int64_t bans; /* field b */
+    struct tree_chunk *memory;
 };
 
 void tree_init(struct tree *tree);
@@ -39,7 +47,11 @@ void tree_fini(struct tree *tree);
 /* Lends; makes an empty one of state NONE if it is new. NULL when there is no memory. */
 struct tree_run *tree_run_named(struct tree *tree, struct str id);
 struct tree_run *tree_find(const struct tree *tree, struct str id); /* NULL if unknown */
-enum err tree_add_link(struct tree *tree, struct str run, struct str id, struct str link) MUST_CHECK;
+/* A link of the same run and id is replaced: a scan may show it twice. */
+enum err tree_add_link(struct tree *tree, struct str run, struct str id, struct str link,
+                       const struct run_link *decoded) MUST_CHECK;
+/* A copy of `text` that lives as long as the tree. */
+enum err tree_keep(struct tree *tree, struct str text, struct str *out) MUST_CHECK;
 /* After everything was added: resolves `up` and `ban`, bounded against cycles. Call again after
  * changes. Children started under an epoch <= lost_epoch of a takeover count as banned by it. */
 void tree_join(struct tree *tree);
