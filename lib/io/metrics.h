@@ -1,4 +1,5 @@
-/* Counters, gauges and histograms in Prometheus' text form. A daemon owns a static table of them. */
+/* Counters, gauges and histograms in Prometheus' text form. A daemon owns a static table of them.
+ */
 #ifndef IO_METRICS_H
 #define IO_METRICS_H
 
