@@ -1,7 +1,8 @@
 /* Redis as the cores see it: core/store_call.h over one redis_link.
  *
- * A script goes as EVALSHA and is loaded and repeated by itself on NOSCRIPT. Calls are answered in the
- * order they were sent (a tree read, which takes several HSCANs, is answered when it is whole). */
+ * A script goes as EVALSHA and is loaded and repeated by itself on NOSCRIPT. Calls are answered in
+ * the order they were sent (a tree read, which takes several HSCANs, is answered when it is whole).
+ */
 #ifndef STORE_STORE_H
 #define STORE_STORE_H
 
@@ -39,7 +40,8 @@ void store_close(struct store *store);
 enum err store_send(struct store *store, const struct store_call *call, store_answered done,
                     void *owner, uint64_t token) MUST_CHECK;
 /* Confirmed before any call sent after it is carried out (same connection). Subscriptions are
- * remembered and renewed before on_up is called again. Counted: as many unsubscribes as subscribes. */
+ * remembered and renewed before on_up is called again. Counted: as many unsubscribes as subscribes.
+ */
 enum err store_subscribe(struct store *store, struct str root, bool watch) MUST_CHECK;
 void store_unsubscribe(struct store *store, struct str root, bool watch);
 struct redis_link *store_link(struct store *store); /* lends, for stats and reset */

@@ -1,4 +1,7 @@
 #!lua flags=allow-oom
 -- lease: a script, because a plain SET is refused at maxmemory.
-call('SET', key, A[4], 'PX', A[5])
-return {'ok'}
+do
+    redis.call('SET', KEYS[1], ARGV[4], 'PX', ARGV[5])
+    return {'ok'}
+end
+--@common

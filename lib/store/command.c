@@ -1,0 +1,400 @@
+#include "store/command.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+static void add(struct command *c, struct str word)
+{
+    assert(c->argc < COMMAND_ARGS_MAX);
+    c->argv[c->argc++] = word;
+}
+
+static void add_text(struct command *c, const char *word)
+{
+    add(c, str_of(word));
+}
+
+static struct str __attribute__((format(printf, 2, 3)))
+scribble(struct command *c, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    size_t room = sizeof c->scratch - c->used;
+    int len = vsnprintf(c->scratch + c->used, room, format, args);
+    va_end(args);
+    if (len < 0 || (size_t)len >= room) {
+        c->failed = true;
+        return STR_NONE;
+    }
+    struct str text = {c->scratch + c->used, (size_t)len};
+    c->used += text.len;
+    return text;
+}
+
+static void add_number(struct command *c, int64_t number)
+{
+    add(c, scribble(c, "%" PRId64, number));
+}
+
+static void add_flag(struct command *c, bool flag)
+{
+    add_text(c, flag ? "1" : "0");
+}
+
+/* "" where it is not given */
+static void add_span(struct command *c, struct span span)
+{
+    if (span.ms < 0)
+        add_text(c, "");
+    else
+        add_number(c, span.ms);
+}
+
+/* <namespace>:<kind><name>, name possibly empty */
+static struct str key_of(struct command *c, const struct keyspace *keys, const char *kind,
+                         struct str name)
+{
+    return scribble(c, "%s:%s%.*s", keys->prefix, kind, (int)name.len, name.at);
+}
+
+static struct str tree_key(struct command *c, const struct keyspace *keys, struct str root,
+                           const char *rest)
+{
+    return scribble(c, "%s:{%.*s}%s", keys->prefix, (int)root.len, root.at, rest);
+}
+
+static void script(struct command *c, const struct keyspace *keys, const char *name, struct str key)
+{
+    c->script = name;
+    add_text(c, "EVALSHA");
+    add_text(c, "");
+    add_text(c, "1");
+    add(c, key);
+    add_text(c, keys->ttl);
+    add_text(c, "PUBLISH");
+}
+
+static void plain(struct command *c, const char *verb, struct str key)
+{
+    add_text(c, verb);
+    add(c, key);
+}
+
+static void claim(struct command *c, const struct store_call *call)
+{
+    add(c, call->run);
+    add(c, call->path);
+    add(c, call->incarnation);
+    add(c, call->replica);
+    add_number(c, call->flags);
+    add(c, call->meta);
+    add_span(c, call->deadline);
+}
+
+static void make_start(struct command *c, const struct store_call *call)
+{
+    claim(c, call);
+    add(c, call->retry_of);
+    add(c, call->tombstone_id);
+    add(c, call->tombstone);
+    add_number(c, call->max_runs);
+    add_number(c, call->max_children);
+}
+
+static void make_assert(struct command *c, const struct store_call *call)
+{
+    claim(c, call);
+    add_number(c, call->epoch);
+    add_text(c, call->adopt ? "adopt" : "assert");
+    add(c, call->token_hash);
+    add(c, call->tombstone_id);
+    add(c, call->tombstone);
+}
+
+static void make_cancel(struct command *c, const struct store_call *call)
+{
+    add(c, call->run);
+    add(c, call->record);
+    add_number(c, call->grace.ms < 0 ? -1 : call->grace.ms);
+    add_flag(c, call->force);
+    add_flag(c, call->even_if_over);
+}
+
+static void make_end(struct command *c, const struct store_call *call)
+{
+    add(c, call->run);
+    add_number(c, call->epoch);
+    add(c, scribble(c, "%c", run_state_letter(call->state)));
+    add(c, call->record);
+    add(c, call->story);
+}
+
+static void make_items(struct command *c, const struct store_call *call)
+{
+    assert(call->item_count <= STORE_ITEMS_MAX);
+    for (size_t i = 0; i < call->item_count; i++) {
+        add(c, call->item[i].run);
+        add_number(c, call->item[i].epoch);
+        if (call->op == STORE_REPORT)
+            add_number(c, call->item[i].flags);
+    }
+}
+
+static void make_lost(struct command *c, const struct store_call *call)
+{
+    add(c, call->run);
+    add_number(c, call->epoch);
+    add(c, call->incarnation);
+    add(c, call->replica);
+    add(c, call->record);
+    add_flag(c, call->only_suspect);
+}
+
+static void make_link(struct command *c, const struct store_call *call)
+{
+    add(c, call->run);
+    add_number(c, call->epoch);
+    add(c, call->link_id);
+    add(c, call->link);
+    add_flag(c, call->acknowledge);
+}
+
+static void make_checkpoint(struct command *c, const struct store_call *call)
+{
+    add(c, call->run);
+    add_number(c, call->epoch);
+    add(c, call->write_id);
+    add(c, call->bytes);
+}
+
+static void make_peek(struct command *c, const struct store_call *call)
+{
+    add(c, call->run);
+}
+
+static bool make_tree_script(struct command *c, const struct keyspace *keys,
+                             const struct store_call *call)
+{
+    static void (*const make[STORE_OP_COUNT])(struct command *, const struct store_call *) = {
+        [STORE_START] = make_start,
+        [STORE_ASSERT] = make_assert,
+        [STORE_CANCEL] = make_cancel,
+        [STORE_END] = make_end,
+        [STORE_REPORT] = make_items,
+        [STORE_RECONCILE] = make_items,
+        [STORE_LOST] = make_lost,
+        [STORE_LINK] = make_link,
+        [STORE_CHECKPOINT] = make_checkpoint,
+        [STORE_PEEK] = make_peek,
+    };
+    if (make[call->op] == NULL)
+        return false;
+    script(c, keys, store_op_name(call->op), tree_key(c, keys, call->root, ""));
+    make[call->op](c, call);
+    return true;
+}
+
+static bool make_other_script(struct command *c, const struct keyspace *keys,
+                              const struct store_call *call)
+{
+    switch (call->op) {
+    case STORE_LEASE:
+        script(c, keys, "lease", key_of(c, keys, "replica:", call->replica));
+        add(c, call->replica);
+        add(c, call->generation);
+        add_number(c, call->span.ms);
+        return true;
+    case STORE_REMEMBER:
+        script(c, keys, "remember", key_of(c, keys, "find:", call->id));
+        add(c, call->id);
+        return true;
+    case STORE_FIND_CLAIM:
+    case STORE_FIND_DROP:
+        script(c, keys, call->op == STORE_FIND_CLAIM ? "claim" : "unclaim",
+               key_of(c, keys, "find:", call->id));
+        add(c, call->root);
+        return true;
+    case STORE_LOSS_COUNT:
+        script(c, keys, "losses", key_of(c, keys, "replicas", STR_NONE));
+        add(c, call->replica);
+        add_number(c, call->number);
+        return true;
+    case STORE_GENERATION:
+        script(c, keys, "generation", key_of(c, keys, "gen", STR_NONE));
+        add(c, call->generation);
+        return true;
+    case STORE_LOCK:
+        script(c, keys, "lock", key_of(c, keys, "lock:", call->id));
+        add(c, call->replica);
+        add_number(c, call->span.ms);
+        return true;
+    default:
+        return false;
+    }
+}
+
+static bool make_replica_command(struct command *c, const struct keyspace *keys,
+                                 const struct store_call *call, int step)
+{
+    struct str lease = key_of(c, keys, "replica:", call->replica);
+    struct str held = key_of(c, keys, "held:", call->replica);
+    struct str replicas = key_of(c, keys, "replicas", STR_NONE);
+    switch (call->op) {
+    case STORE_LEASE_RENEW:
+        plain(c, "PEXPIRE", lease);
+        add_number(c, call->span.ms);
+        return true;
+    case STORE_LEASE_READ:
+        plain(c, "GET", lease);
+        return true;
+    case STORE_LEASE_DROP: /* the list of replicas last: a broker that sees half of it finds nothing
+                              held */
+        plain(c, step < 2 ? "DEL" : "ZREM", step == 0 ? lease : step == 1 ? held : replicas);
+        if (step == 2)
+            add(c, call->replica);
+        return true;
+    case STORE_HELD_ADD:
+    case STORE_HELD_DROP:
+        plain(c, call->op == STORE_HELD_ADD ? "SADD" : "SREM", held);
+        add(c, call->root);
+        return true;
+    case STORE_HELD_READ:
+        plain(c, "SMEMBERS", held);
+        return true;
+    case STORE_REPLICA_ADD:
+        plain(c, "ZADD", replicas);
+        add_text(c, "NX");
+        add_number(c, call->number);
+        add(c, call->replica);
+        return true;
+    case STORE_REPLICAS_READ:
+        plain(c, "ZRANGE", replicas);
+        add_text(c, "0");
+        add_text(c, "-1");
+        add_text(c, "WITHSCORES");
+        return true;
+    default:
+        return false;
+    }
+}
+
+static bool make_root_command(struct command *c, const struct keyspace *keys,
+                              const struct store_call *call)
+{
+    uint32_t shard = call->op == STORE_ROOTS_READ ? call->shard : root_shard(call->root);
+    struct str key = scribble(c, "%s:roots:%" PRIu32, keys->prefix, shard);
+    switch (call->op) {
+    case STORE_ROOT_ADD:
+        plain(c, "ZADD", key);
+        add_text(c, "NX");
+        add_number(c, call->number);
+        add(c, call->root);
+        return true;
+    case STORE_ROOT_DROP:
+        plain(c, "ZREM", key);
+        add(c, call->root);
+        return true;
+    case STORE_ROOTS_READ:
+        plain(c, "ZRANGEBYSCORE", key);
+        add_number(c, call->number);
+        add_text(c, "+inf");
+        add_text(c, "WITHSCORES");
+        add_text(c, "LIMIT");
+        add_text(c, "0");
+        add_number(c, call->limit);
+        return true;
+    default:
+        return false;
+    }
+}
+
+static bool make_other_command(struct command *c, const struct keyspace *keys,
+                               const struct store_call *call)
+{
+    switch (call->op) {
+    case STORE_FIND_READ:
+        plain(c, "GET", key_of(c, keys, "find:", call->id));
+        return true;
+    case STORE_AUDIT:
+        plain(c, "XADD", key_of(c, keys, "audit", STR_NONE));
+        add_text(c, "MAXLEN");
+        add_text(c, "~");
+        add_text(c, keys->audit_max);
+        add_text(c, "*");
+        add_text(c, "json");
+        add(c, call->bytes);
+        return true;
+    case STORE_PUBLISH:
+        plain(c, "PUBLISH", tree_key(c, keys, call->root, ""));
+        add(c, call->bytes);
+        return true;
+    case STORE_CHECKPOINT_READ:
+        plain(c, "GET",
+              scribble(c, "%s:{%.*s}:cp:%.*s", keys->prefix, (int)call->root.len, call->root.at,
+                       (int)call->run.len, call->run.at));
+        return true;
+    case STORE_TIME:
+        add_text(c, "TIME");
+        return true;
+    default:
+        return false;
+    }
+}
+
+static void begin(struct command *command)
+{
+    command->script = NULL;
+    command->argc = 0;
+    command->used = 0;
+    command->failed = false;
+}
+
+int command_steps(enum store_op op)
+{
+    return op == STORE_LEASE_DROP ? 3 : 1;
+}
+
+bool command_make(struct command *command, const struct keyspace *keys,
+                  const struct store_call *call, int step)
+{
+    begin(command);
+    bool made = make_tree_script(command, keys, call) || make_other_script(command, keys, call);
+    if (!made) {
+        made = make_replica_command(command, keys, call, step);
+        made = made || make_root_command(command, keys, call);
+        made = made || make_other_command(command, keys, call);
+    }
+    assert(made); /* STORE_TREE goes by command_scan() */
+    return !command->failed;
+}
+
+bool command_scan(struct command *command, const struct keyspace *keys, struct str root,
+                  struct str cursor)
+{
+    begin(command);
+    plain(command, "HSCAN", tree_key(command, keys, root, ""));
+    add(command, cursor);
+    add_text(command, "COUNT");
+    add_text(command, "1000");
+    return !command->failed;
+}
+
+struct str command_channel(struct command *command, const struct keyspace *keys, struct str root,
+                           bool watch)
+{
+    begin(command);
+    return tree_key(command, keys, root, watch ? ":watch" : "");
+}
+
+uint32_t root_shard(struct str root)
+{
+    uint32_t crc = UINT32_MAX;
+    for (size_t i = 0; i < root.len; i++) {
+        crc ^= (unsigned char)root.at[i];
+        for (int bit = 0; bit < 8; bit++)
+            crc = (crc >> 1) ^ (0xedb88320u & (0u - (crc & 1u)));
+    }
+    return ~crc % ROOT_SHARDS;
+}

@@ -1,0 +1,290 @@
+/* Happy path: store_open -> link_up -> subscriptions renewed, scripts loaded -> script_loaded, the
+ * last one -> on_up. Whatever is refused on the way drops the connection, and it begins again: a
+ * store is up only when everything that it promises works. */
+#include "store/store.h"
+
+#include <assert.h>
+#include <hiredis/hiredis.h>
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "base/mem.h"
+#include "scripts.h"
+#include "store/store_inside.h"
+
+enum { AUDIT_MAX = 100000, TOMBSTONE_TTL_MS = 24 * 60 * 60 * 1000 };
+
+struct subscription {
+    unsigned count;
+    bool watch;
+    struct str root; /* in `channel` */
+    char channel[];
+};
+
+/* ---- scripts -------------------------------------------------------------------------------- */
+static size_t script_at(const char *name)
+{
+    size_t i = 0;
+    while (i < script_text_count && strcmp(script_texts[i].name, name) != 0)
+        i++;
+    assert(i < script_text_count); /* embedded at build time, like its callers */
+    return i;
+}
+
+const char *store_sha(const struct store *store, const char *name)
+{
+    return store->sha[script_at(name)];
+}
+
+static void come_up(struct store *store)
+{
+    const struct redis_server server = {
+        .run_id = str_of(store->server.run_id),
+        .version = str_of(store->server.version),
+        .name = str_of(store->server.name),
+        .role = str_of(store->server.role),
+    };
+    store->up = true;
+    store->events->on_up(store->owner, &server);
+}
+
+/* The answers come in the order of script_texts. */
+static void script_loaded(void *owner, const struct redisReply *reply)
+{
+    struct store *store = owner;
+    size_t i = script_text_count - store->loading;
+    store->loading--;
+    if (reply == NULL || store->closed)
+        return;
+    bool is_sha = reply->type == REDIS_REPLY_STRING && reply->len == SHA_HEX;
+    if (is_sha)
+        memcpy(store->sha[i], reply->str, SHA_HEX + 1);
+    else
+        redis_link_reset(store->link, reply->str != NULL ? reply->str : "cannot load the scripts");
+    if (is_sha && store->loading == 0 && !store->up && redis_link_is_up(store->link))
+        come_up(store);
+}
+
+enum err store_load_scripts(struct store *store)
+{
+    assert(script_text_count <= SCRIPTS_MAX && store->loading == 0);
+    for (size_t i = 0; i < script_text_count; i++) {
+        const struct str argv[] = {
+            STR("SCRIPT"), STR("LOAD"), {script_texts[i].text, script_texts[i].len}};
+        enum err err = redis_link_command(store->link, 3, argv, script_loaded, store);
+        if (err != ERR_OK)
+            return err;
+        store->loading++;
+    }
+    return ERR_OK;
+}
+
+/* ---- subscriptions -------------------------------------------------------------------------- */
+static void subscribed(void *owner, const struct redisReply *reply)
+{
+    struct store *store = owner;
+    if (reply != NULL && reply->type == REDIS_REPLY_ERROR)
+        redis_link_reset(store->link, reply->str);
+}
+
+static enum err subscribe(struct store *store, const struct subscription *subscription)
+{
+    return redis_link_subscribe(store->link, "SUBSCRIBE", str_of(subscription->channel), subscribed,
+                                store);
+}
+
+static struct str channel_of(struct store *store, struct str root, bool watch)
+{
+    return command_channel(&store->command, &store->keys, root, watch);
+}
+
+static struct subscription *subscription_new(struct store *store, struct str root, bool watch)
+{
+    struct str channel = channel_of(store, root, watch);
+    struct subscription *made = mem_new(sizeof *made + channel.len + 1);
+    if (made == NULL)
+        return NULL;
+    memcpy(made->channel, channel.at, channel.len);
+    made->watch = watch;
+    made->root = (struct str){strchr(made->channel, '{') + 1, root.len};
+    if (map_add(&store->subscriptions, str_of(made->channel), made))
+        return made;
+    mem_free(made);
+    return NULL;
+}
+
+enum err store_subscribe(struct store *store, struct str root, bool watch)
+{
+    struct str channel = channel_of(store, root, watch);
+    if (channel.len == 0)
+        return ERR_FULL;
+    struct subscription *subscription = map_find(&store->subscriptions, channel);
+    if (subscription == NULL)
+        subscription = subscription_new(store, root, watch);
+    if (subscription == NULL)
+        return ERR_NOMEM;
+    if (subscription->count++ > 0 || !redis_link_is_up(store->link))
+        return ERR_OK;
+    enum err err = subscribe(store, subscription);
+    if (err != ERR_OK) /* it is remembered, and the next connection renews it */
+        redis_link_reset(store->link, err_text(err));
+    return ERR_OK;
+}
+
+void store_unsubscribe(struct store *store, struct str root, bool watch)
+{
+    struct str channel = channel_of(store, root, watch);
+    struct subscription *subscription = map_find(&store->subscriptions, channel);
+    assert(subscription != NULL && subscription->count > 0);
+    if (--subscription->count > 0)
+        return;
+    /* When this is not sent the server goes on publishing to us; that is only ignored. */
+    enum err err = redis_link_subscribe(store->link, "UNSUBSCRIBE", channel, NULL, NULL);
+    if (err == ERR_NOMEM)
+        redis_link_reset(store->link, err_text(err));
+    map_take(&store->subscriptions, channel);
+    mem_free(subscription);
+}
+
+static enum err renew_subscriptions(struct store *store)
+{
+    const struct subscription *subscription;
+    enum err err = ERR_OK;
+    for (size_t at = 0;
+         err == ERR_OK && (subscription = map_next(&store->subscriptions, &at)) != NULL;)
+        err = subscribe(store, subscription);
+    return err;
+}
+
+/* ---- the link ------------------------------------------------------------------------------- */
+static void keep(char *out, size_t room, struct str text)
+{
+    snprintf(out, room, "%.*s", (int)text.len, text.at);
+}
+
+static void link_up(void *owner, const struct redis_server *server)
+{
+    struct store *store = owner;
+    if (store->closed)
+        return;
+    if (!str_is(server->role, "master")) {
+        redis_link_reset(store->link, "the server is a replica");
+        return;
+    }
+    keep(store->server.run_id, sizeof store->server.run_id, server->run_id);
+    keep(store->server.version, sizeof store->server.version, server->version);
+    keep(store->server.name, sizeof store->server.name, server->name);
+    keep(store->server.role, sizeof store->server.role, server->role);
+    enum err err = renew_subscriptions(store);
+    if (err == ERR_OK)
+        err = store_load_scripts(store);
+    if (err != ERR_OK)
+        redis_link_reset(store->link, err_text(err));
+}
+
+static void link_down(void *owner, struct str why)
+{
+    struct store *store = owner;
+    store->up = false;
+    if (!store->closed)
+        store->events->on_down(store->owner, why);
+}
+
+static void link_push(void *owner, struct str kind, struct str channel, struct str bytes)
+{
+    struct store *store = owner;
+    (void)kind;
+    const struct subscription *subscription = map_find(&store->subscriptions, channel);
+    if (subscription != NULL && !store->closed)
+        store->events->on_message(store->owner, subscription->root, subscription->watch, bytes);
+}
+
+/* ---- life ----------------------------------------------------------------------------------- */
+static void store_free(struct store *store)
+{
+    struct subscription *subscription;
+    for (size_t at = 0; (subscription = map_next(&store->subscriptions, &at)) != NULL;)
+        mem_free(subscription);
+    map_fini(&store->subscriptions);
+    answer_room_fini(&store->room);
+    mem_free(store->keys.prefix);
+    mem_free(store);
+}
+
+static void release(struct store *store)
+{
+    if (--store->alive > 0)
+        return;
+    const struct store_events *events = store->events;
+    void *owner = store->owner;
+    store_free(store);
+    events->on_closed(owner);
+}
+
+static void link_closed(void *owner)
+{
+    release(owner);
+}
+
+static void timer_closed(uv_handle_t *handle)
+{
+    release(handle->data);
+}
+
+static const struct redis_link_events link_events = {
+    .on_up = link_up,
+    .on_down = link_down,
+    .on_push = link_push,
+    .on_closed = link_closed,
+};
+
+static bool copy_options(struct store *store, const struct store_options *options)
+{
+    int64_t ttl = options->tombstone_ttl.ms > 0 ? options->tombstone_ttl.ms : TOMBSTONE_TTL_MS;
+    size_t audit = options->audit_max > 0 ? options->audit_max : AUDIT_MAX;
+    const char *prefix = options->namespace != NULL ? options->namespace : "bw";
+    snprintf(store->keys.ttl, sizeof store->keys.ttl, "%" PRId64, ttl);
+    snprintf(store->keys.audit_max, sizeof store->keys.audit_max, "%zu", audit);
+    store->keys.prefix = mem_copy(str_of(prefix));
+    return store->keys.prefix != NULL;
+}
+
+enum err store_open(uv_loop_t *loop, const struct redis_target *target,
+                    const struct store_options *options, const struct store_events *events,
+                    void *owner, struct store **out)
+{
+    struct store *store = mem_new(sizeof *store);
+    if (store == NULL)
+        return ERR_NOMEM;
+    store->events = events;
+    store->owner = owner;
+    store->alive = 2;
+    store->subscriptions.seed = (uint32_t)target->seed;
+    list_init(&store->refused);
+    enum err err = copy_options(store, options) ? ERR_OK : ERR_NOMEM;
+    if (err == ERR_OK)
+        err = redis_link_open(loop, target, &link_events, store, &store->link);
+    if (err != ERR_OK) {
+        store_free(store);
+        return err;
+    }
+    uv_timer_init(loop, &store->soon);
+    store->soon.data = store;
+    *out = store;
+    return ERR_OK;
+}
+
+void store_close(struct store *store)
+{
+    assert(!store->closed);
+    store->closed = true;
+    store->up = false;
+    calls_forget(store);
+    uv_close((uv_handle_t *)&store->soon, timer_closed);
+    redis_link_close(store->link);
+}
+
+struct redis_link *store_link(struct store *store)
+{
+    return store->link;
+}
