@@ -94,13 +94,11 @@ bool path_is_valid(struct str path)
     for (struct str rest = path; rest.at != NULL;) {
         struct str part = str_cut(&rest, '.');
         ends_in_id = part.len > 0;
-        if (!ends_in_id && ids == 0)
-            return false;
-        if (ends_in_id && !id_is_valid(part))
+        if (ends_in_id ? !id_is_valid(part) : ids != 1 || cuts > 0)
             return false;
         ids += ends_in_id ? 1 : 0;
         cuts += ends_in_id ? 0 : 1;
-        if (ids > PATH_MAX_IDS || cuts > 1)
+        if (ids > PATH_MAX_IDS)
             return false;
     }
     return ends_in_id;

@@ -38,7 +38,8 @@ struct run_id id_mint_root(struct rng *rng);
  * must write bw:find for it. */
 struct run_id id_mint_child(struct rng *rng, struct str root);
 
-/* A path is valid when it has 1..128 ids, all valid or, in a cut path, empty (".." marks a cut). */
+/* A path is valid when it has 1..128 ids, all valid. A cut path has an empty one behind the root:
+ * "root..x.y" says that what was between root and x is not told. */
 bool path_is_valid(struct str path);
 bool path_is_cut(struct str path);
 size_t path_depth(struct str path);                  /* number of ids; 1 for a root */
