@@ -109,9 +109,8 @@ struct cancels_options {
      * decode fills `out` with strings borrowed from `bytes`. */
     size_t (*encode)(const struct cancel_record *record, char *out);
     bool (*decode)(struct str bytes, struct cancel_record *out);
-    /* The same for links; NULL: links to other roots are neither followed nor waited for. */
+    /* The same for links; NULL: links to other roots are not followed. */
     size_t (*encode_link)(const struct run_link *link, char *out);
-    bool (*decode_link)(struct str bytes, struct run_link *out);
 };
 
 struct cancels;

@@ -59,14 +59,13 @@ static void list_links(struct cancels *c, struct job *job, const struct tree *tr
 {
     for (size_t i = 0; i < tree->link_count; i++) {
         struct target to;
-        bool acknowledged = false;
         const struct tree_run *from = tree->link[i].from;
-        if (!link_target(c, &tree->link[i], &to, &acknowledged))
+        if (!link_target(&tree->link[i], &to))
             continue;
         const struct tree_run *child = child_above(from, target);
         if (from == target)
             child_add(c, job, id_str(&to.root), id_str(&to.run));
-        else if (child != NULL && !acknowledged)
+        else if (child != NULL && !tree->link[i].acknowledged)
             child_add(c, job, id_str(&job->root), child->id);
     }
 }

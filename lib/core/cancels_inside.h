@@ -216,8 +216,7 @@ void scopes_free(struct job *job);
 void answer_the_ripe(struct cancels *c);
 
 /* cancels_links.c */
-bool link_target(const struct cancels *c, const struct tree_link *link, struct target *out,
-                 bool *acknowledged);
+bool link_target(const struct tree_link *link, struct target *out); /* false: of another kind */
 void links_follow(struct cancels *c, struct job *job, const struct tree *tree);
 void link_followed(struct cancels *c,
                    struct job *job); /* the far cancel stands: acknowledge it here */

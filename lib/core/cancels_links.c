@@ -4,17 +4,12 @@
  * acknowledged here. A child not yet there finds the tombstone. Loops end because a cancel that was
  * there already is not followed again, and after CAUSE_HOPS_MAX hops in any case. */
 
-bool link_target(const struct cancels *c, const struct tree_link *link, struct target *out,
-                 bool *acknowledged)
+bool link_target(const struct tree_link *link, struct target *out)
 {
-    struct run_link parsed;
-    if (c->options.decode_link == NULL || !c->options.decode_link(link->link, &parsed))
-        return false;
-    *acknowledged = parsed.acknowledged;
-    struct str run = parsed.to;
+    struct str run = link->to;
     struct str root = str_cut(&run, '/');
     struct target to;
-    if (parsed.kind != LINK_ROOT || !id_parse(root, &to.root)
+    if (link->kind != LINK_ROOT || !id_parse(root, &to.root)
         || !id_parse(run.at != NULL ? run : root, &to.run))
         return false;
     *out = to;
@@ -31,8 +26,9 @@ static struct str add_text(char **at, struct str text)
 
 /* NULL: no memory, or it is being followed just now. */
 static struct followed *followed_new(struct cancels *c, const struct job *job,
-                                     const struct tree_link *link, struct str to)
+                                     const struct tree_link *link)
 {
+    struct str to = link->to;
     struct str root = id_str(&job->root), run = link->from->id;
     size_t key_len = root.len + 1 + run.len + 1 + link->id.len;
     struct followed *followed = mem_new(sizeof *followed + key_len + link->id.len + to.len);
@@ -67,10 +63,7 @@ void followed_free(struct cancels *c, struct followed *followed)
 static void follow(struct cancels *c, const struct job *job, const struct tree_link *link,
                    const struct target *to)
 {
-    struct run_link parsed;
-    if (!c->options.decode_link(link->link, &parsed))
-        return;
-    struct followed *followed = followed_new(c, job, link, parsed.to);
+    struct followed *followed = followed_new(c, job, link);
     if (followed == NULL)
         return;
     struct cancel_ask ask = {
@@ -105,8 +98,7 @@ void links_follow(struct cancels *c, struct job *job, const struct tree *tree)
         return;
     for (size_t i = 0; i < tree->link_count; i++) {
         struct target to;
-        bool acknowledged = false;
-        if (link_target(c, &tree->link[i], &to, &acknowledged) && !acknowledged
+        if (!tree->link[i].acknowledged && link_target(&tree->link[i], &to)
             && tree_is_below(tree->link[i].from, target))
             follow(c, job, &tree->link[i], &to);
     }

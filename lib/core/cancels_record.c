@@ -200,10 +200,7 @@ static bool scope_is_open(struct cancels *c, const struct tree *tree, const stru
             return true;
     }
     for (size_t i = 0; i < tree->link_count; i++) {
-        struct target to;
-        bool acknowledged = true;
-        link_target(c, &tree->link[i], &to, &acknowledged);
-        if (!acknowledged && tree_is_below(tree->link[i].from, target))
+        if (!tree->link[i].acknowledged && tree_is_below(tree->link[i].from, target))
             return true;
     }
     return !loss_is_settled(c);
@@ -323,7 +320,7 @@ void job_accepted(struct cancels *c, struct job *job)
         effect->asked = &job->ask;
         effect->result = result;
     }
-    if (job->ask.follow_links && !job->already && c->options.decode_link != NULL)
+    if (job->ask.follow_links && !job->already && c->options.encode_link != NULL)
         look(c, job, FOR_FOLLOW);
     else if (job->calls == 0)
         job_end(c, job);

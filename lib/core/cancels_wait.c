@@ -187,8 +187,7 @@ static void find_links(struct cancels *c, struct scope *scope, const struct tree
 {
     for (size_t i = 0; i < tree->link_count; i++) {
         struct target to;
-        bool acknowledged = false;
-        if (!link_target(c, &tree->link[i], &to, &acknowledged) || !acknowledged
+        if (!tree->link[i].acknowledged || !link_target(&tree->link[i], &to)
             || !tree_is_below(tree->link[i].from, target))
             continue;
         struct scope *far = scope_add(c, scope->job, &to);
