@@ -1,11 +1,13 @@
-/* Options from one table: flags, environment, file. Precedence: flag > environment > file > default.
+/* Options from one table: flags, environment, file. Precedence: flag > environment > file >
+ * default.
  *
  *     --redis-url=U   BRAKEWIRE_REDIS_URL=U   redis_url = U        (one name: redis_url)
  *
- * The file is `name = value` lines, '#' starts a comment line. An unknown key is an error everywhere
- * (in the environment: any unknown BRAKEWIRE_*, except those in conf_program.env_ignored). A secret is
- * given by NAME_FILE only: its option has type CONF_SECRET_FILE and holds the path; the content is read once,
- * trailing newline removed, and never printed. */
+ * The file is `name = value` lines, '#' starts a comment line. An unknown key is an error
+ * everywhere (in the environment: any unknown BRAKEWIRE_*, except those in
+ * conf_program.env_ignored). A secret is given by NAME_FILE only: its option has type
+ * CONF_SECRET_FILE and holds the path; the content is read once, trailing newline removed, and
+ * never printed. */
 #ifndef IO_CONF_H
 #define IO_CONF_H
 
@@ -30,14 +32,14 @@ struct conf_list {
     char **item;
 };
 struct conf_option {
-    const char *name;    /* redis_url */
+    const char *name; /* redis_url */
     enum conf_type type;
-    size_t offset;       /* of the field in the program's struct */
+    size_t offset;        /* of the field in the program's struct */
     const char *fallback; /* in the form a person writes; NULL: none */
-    int64_t min, max;    /* INT and SPAN (ms); both 0: no bounds */
-    const char *choices; /* "observe|notify|enforce" */
-    const char *unit;    /* for help: "URL", "PATH", … NULL: by type */
-    char letter;         /* short flag, 0: none */
+    int64_t min, max;     /* INT and SPAN (ms); both 0: no bounds */
+    const char *choices;  /* "observe|notify|enforce" */
+    const char *unit;     /* for help: "URL", "PATH", … NULL: by type */
+    char letter;          /* short flag, 0: none */
     const char *help;
 };
 struct conf_program {
@@ -47,13 +49,21 @@ struct conf_program {
     const struct conf_option *option;
     size_t option_count;
     const char *const *env_ignored; /* NULL-terminated, may be NULL */
-    bool takes_rest;  /* words after the options (or after "--") are left for the program */
-    bool takes_file;  /* adds --config FILE, --print-config, --check-config */
+    /* Asked when all values were read, for --check-config too; may be NULL. */
+    bool (*is_sound)(const void *settings, const char **why);
+    bool takes_rest; /* words after the options (or after "--") are left for the program */
+    bool takes_file; /* adds --config FILE, --print-config, --check-config */
 };
 
-enum conf_outcome { CONF_GO, CONF_DONE /* printed help, version or config: exit 0 */, CONF_BAD /* said why: exit 2 */ };
+enum conf_outcome {
+    CONF_GO,
+    CONF_DONE /* printed help, version or config: exit 0 */,
+    CONF_BAD /* said why: exit 2 */
+};
 
-/* Fills *settings (all strings owned by it). rest_at: index in argv of the first word left over. */
+/* Fills *settings (all strings owned by it; nothing is owned unless CONF_GO). rest_at: index in
+ * argv of the first word left over; may be NULL. Words after the options are refused unless
+ * takes_rest. */
 enum conf_outcome conf_read(const struct conf_program *program, int argc, char *argv[],
                             void *settings, int *rest_at, FILE *out, FILE *err);
 void conf_fini(const struct conf_program *program, void *settings);
