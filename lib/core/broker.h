@@ -24,7 +24,7 @@ struct broker_options {
 };
 
 enum broker_event_kind {
-    BROKER_LINK_UP,        /* text = generation known so far or "" */
+    BROKER_LINK_UP,        /* lost = Redis may have forgotten */
     BROKER_LINK_DOWN,
     BROKER_ANSWER,         /* token, answer */
     BROKER_CANCEL_ANSWERED, /* ask, result: of a BROKER_DO_ASK_CANCEL (links, deadlines) */
@@ -36,22 +36,36 @@ struct broker_event {
     struct instant at;
     struct wall wall;
     uint64_t token, ask;
-    struct str text;
+    bool lost;
     const struct store_answer *answer;
     const struct cancel_result *result;
 };
 enum broker_effect_kind {
     BROKER_DO_CALL,       /* token, call */
     BROKER_DO_ASK_CANCEL, /* ask (own number), cancel */
-    BROKER_DO_LOG         /* because: replica suspect, run lost, sweep suspended…; root, run */
+    BROKER_DO_LOG         /* because: one of broker_fact below; root, run, replica */
 };
+enum broker_fact {
+    FACT_REPLICA_SUSPECT, /* without a lease for one lease */
+    FACT_REPLICA_BACK,    /* was suspect, has a lease again */
+    FACT_REPLICA_LOST,    /* two leases: its runs are declared lost */
+    FACT_REPLICA_CLEARED, /* nothing of it lives any more: forgotten */
+    FACT_RUN_LOST,
+    FACT_DEADLINE_PASSED, /* of a run whose agentd is gone */
+    FACT_LINK_FOLLOWED,
+    FACT_PUBLISHED_AGAIN,
+    FACT_SWEEP_SUSPENDED,
+    FACT_SWEEP_RESUMED
+};
+const char *broker_fact_text(enum broker_fact fact);
+
 struct broker_effect {
     enum broker_effect_kind kind;
     uint64_t token, ask;
     struct store_call call;
     struct cancel_ask cancel;
-    struct str root, run;
-    const char *because;
+    struct str root, run, replica;
+    enum broker_fact fact;
 };
 struct broker_effects {
     size_t count, room;

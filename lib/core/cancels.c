@@ -3,42 +3,12 @@
 #include <assert.h>
 
 /* ---- effects, and the memory they point to ------------------------------------------------- */
-enum { CHUNK_BYTES = 64 * 1024 };
-
-void *arena_take(struct cancels *c, size_t bytes)
+void *keep_bytes(struct cancels *c, size_t bytes)
 {
-    bytes = (bytes + 15) & ~(size_t)15;
-    struct arena_chunk *chunk = c->arena;
-    if (chunk == NULL || chunk->room - chunk->used < bytes) {
-        size_t room = bytes > CHUNK_BYTES ? bytes : CHUNK_BYTES;
-        chunk = mem_new(sizeof *chunk + room);
-        if (chunk == NULL) {
-            c->failed = true;
-            return NULL;
-        }
-        *chunk = (struct arena_chunk){.next = c->arena, .room = room};
-        c->arena = chunk;
-    }
-    void *taken = chunk->bytes + chunk->used;
-    chunk->used += bytes;
-    return taken;
-}
-
-void arena_give_back(struct cancels *c, size_t bytes)
-{
-    c->arena->used -= bytes & ~(size_t)15;
-}
-
-static void arena_reset(struct cancels *c)
-{
-    if (c->arena == NULL)
-        return;
-    while (c->arena->next != NULL) {
-        struct arena_chunk *next = c->arena->next;
-        mem_free(c->arena);
-        c->arena = next;
-    }
-    c->arena->used = 0;
+    void *kept = arena_take(&c->arena, bytes);
+    if (kept == NULL)
+        c->failed = true;
+    return kept;
 }
 
 struct cancels_effect *effect_add(struct cancels *c, enum cancels_effect_kind kind)
@@ -59,7 +29,7 @@ const char *text_kept(struct cancels *c, struct str text, const char *otherwise)
 {
     if (text.len == 0)
         return otherwise;
-    char *copy = arena_take(c, text.len + 1);
+    char *copy = keep_bytes(c, text.len + 1);
     if (copy == NULL)
         return otherwise;
     memcpy(copy, text.at, text.len);
@@ -188,7 +158,7 @@ static void bury(struct cancels *c)
 /* include_self false: the ids of the cancels that were made instead. */
 static void list_cancels(struct cancels *c, const struct job *job, struct cancel_result *result)
 {
-    struct str *ids = arena_take(c, job->child_count * sizeof *ids);
+    struct str *ids = keep_bytes(c, job->child_count * sizeof *ids);
     for (size_t i = 0; ids != NULL && i < job->child_count; i++) {
         const struct target *child = &job->child[i];
         char id[CANCEL_ID_MAX];
@@ -200,7 +170,7 @@ static void list_cancels(struct cancels *c, const struct job *job, struct cancel
 
 struct cancel_result *result_of(struct cancels *c, const struct job *job)
 {
-    struct cancel_result *result = arena_take(c, sizeof *result);
+    struct cancel_result *result = keep_bytes(c, sizeof *result);
     if (result == NULL)
         return NULL;
     *result = (struct cancel_result){
@@ -404,7 +374,7 @@ enum err cancels_step(struct cancels *c, const struct cancels_event *event,
                       struct cancels_effects *todo)
 {
     bury(c);
-    arena_reset(c);
+    arena_reset(&c->arena);
     todo->count = 0;
     c->todo = todo;
     c->failed = false;
@@ -461,10 +431,6 @@ void cancels_free(struct cancels *c)
     map_fini(&c->lookouts);
     map_fini(&c->following);
     memory_free(c);
-    while (c->arena != NULL) {
-        struct arena_chunk *next = c->arena->next;
-        mem_free(c->arena);
-        c->arena = next;
-    }
+    arena_fini(&c->arena);
     mem_free(c);
 }

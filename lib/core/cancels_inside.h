@@ -10,6 +10,7 @@
 #include "base/list.h"
 #include "base/map.h"
 #include "base/mem.h"
+#include "core/arena.h"
 #include "core/cancels.h"
 
 enum {
@@ -135,12 +136,6 @@ struct replica {
     bool listed;                   /* in the last list */
 };
 
-struct arena_chunk {
-    struct arena_chunk *next;
-    size_t used, room;
-    char bytes[];
-};
-
 struct cancels {
     struct cancels_options options;
     struct instant now;
@@ -167,12 +162,12 @@ struct cancels {
     bool replicas_asked;
     size_t leases_asked;
     char generation[TEXT_MAX_BYTES];
-    struct arena_chunk *arena; /* what the effects of this step point to */
+    struct arena arena; /* what the effects of this step point to */
 };
 
 /* cancels.c */
-void *arena_take(struct cancels *c, size_t bytes);     /* NULL: no memory, `failed` is set */
-void arena_give_back(struct cancels *c, size_t bytes); /* the end of what was taken last */
+void *keep_bytes(struct cancels *c,
+                 size_t bytes); /* in the arena; NULL: no memory, `failed` is set */
 struct cancels_effect *effect_add(struct cancels *c, enum cancels_effect_kind kind);
 /* False: no memory; then no answer comes, and its job was refused. */
 bool call_send(struct cancels *c, struct call about, const struct store_call *call);

@@ -110,11 +110,11 @@ void link_followed(struct cancels *c, struct job *job)
     if (followed == NULL)
         return;
     struct run_link link = {.kind = followed->kind, .to = followed->to, .acknowledged = true};
-    char *bytes = arena_take(c, MESSAGE_MAX_BYTES);
+    char *bytes = keep_bytes(c, MESSAGE_MAX_BYTES);
     if (bytes == NULL)
         return;
     size_t len = c->options.encode_link(&link, bytes);
-    arena_give_back(c, MESSAGE_MAX_BYTES - ((len + 15) & ~(size_t)15));
+    arena_give_back(&c->arena, MESSAGE_MAX_BYTES - ((len + 15) & ~(size_t)15));
     struct store_call call = {
         .op = STORE_LINK,
         .root = id_str(&followed->from.root),

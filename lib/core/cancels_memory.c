@@ -174,7 +174,7 @@ const struct str *replicas_unconfirmed(struct cancels *c, size_t *count)
     *count = 0;
     if (!c->lost_once || c->replicas.count == 0)
         return NULL;
-    struct str *names = arena_take(c, c->replicas.count * sizeof *names);
+    struct str *names = keep_bytes(c, c->replicas.count * sizeof *names);
     const struct replica *replica;
     for (size_t i = 0; names != NULL && (replica = map_next(&c->replicas, &i)) != NULL;)
         if (replica->unconfirmed)

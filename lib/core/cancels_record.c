@@ -56,11 +56,11 @@ bool record_send(struct cancels *c, struct job *job, enum purpose purpose,
     char own_id[CANCEL_ID_MAX];
     if (whole.cause.len == 0)
         whole.cause = cancel_id(whole.root, whole.target, own_id);
-    char *bytes = arena_take(c, MESSAGE_MAX_BYTES);
+    char *bytes = keep_bytes(c, MESSAGE_MAX_BYTES);
     if (bytes == NULL)
         return false;
     size_t len = c->options.encode(&whole, bytes);
-    arena_give_back(c, MESSAGE_MAX_BYTES - ((len + 15) & ~(size_t)15));
+    arena_give_back(&c->arena, MESSAGE_MAX_BYTES - ((len + 15) & ~(size_t)15));
     if (len == 0) {
         job_refuse(c, job, PROBLEM_INVALID, "the cancel's texts are longer than a record holds");
         return false;
@@ -348,7 +348,7 @@ static void take_own_record(struct cancels *c, struct job *job)
     if (job->record.cause.len == 0)
         job->record.cause = cancel_id(job->record.root, job->record.target, job->own_id);
 
-    char *bytes = arena_take(c, MESSAGE_MAX_BYTES);
+    char *bytes = keep_bytes(c, MESSAGE_MAX_BYTES);
     if (bytes == NULL)
         return;
     size_t len = c->options.encode(&job->record, bytes);

@@ -29,6 +29,7 @@ const char *store_op_name(enum store_op op)
         [STORE_ROOT_ADD] = "root_add",
         [STORE_ROOT_DROP] = "root_drop",
         [STORE_ROOTS_READ] = "roots_read",
+        [STORE_ROOT_COUNTS] = "root_counts",
         [STORE_REPLICA_ADD] = "replica_add",
         [STORE_REPLICAS_READ] = "replicas_read",
         [STORE_LOSS_COUNT] = "loss_count",

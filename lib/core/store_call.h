@@ -38,6 +38,7 @@ enum store_op {
     STORE_ROOT_ADD,      /* into bw:roots:<shard>, score = start time */
     STORE_ROOT_DROP,
     STORE_ROOTS_READ,    /* shard, from score, limit -> list of (root, score) */
+    STORE_ROOT_COUNTS,   /* number = live runs, epoch = bans; NOT_FOUND: the key is gone */
     STORE_REPLICA_ADD,
     STORE_REPLICAS_READ, /* list of (replica, score) */
     STORE_LOSS_COUNT,    /* note `number` losses of `replica`; answers how many in the last 10 min */

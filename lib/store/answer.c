@@ -276,6 +276,19 @@ static bool read_count(const redisReply *reply, struct store_answer *out)
     return to_number(reply, &out->number);
 }
 
+static bool read_root_counts(const redisReply *reply, struct store_answer *out)
+{
+    *out = (struct store_answer){.verdict = SAID_NOT_FOUND};
+    if (reply->type != REDIS_REPLY_ARRAY || reply->elements != 2)
+        return false;
+    const redisReply *live = reply->element[0], *bans = reply->element[1];
+    if (live->type == REDIS_REPLY_NIL && bans->type == REDIS_REPLY_NIL)
+        return true;
+    out->verdict = SAID_OK;
+    return (live->type == REDIS_REPLY_NIL || to_number(live, &out->number))
+           && (bans->type == REDIS_REPLY_NIL || to_u32(bans, &out->epoch));
+}
+
 static bool read_time(const redisReply *reply, struct store_answer *out)
 {
     int64_t seconds, micros;
@@ -303,6 +316,8 @@ static bool read_reply(enum store_op op, const redisReply *reply, struct answer_
     case STORE_FIND_READ:
     case STORE_CHECKPOINT_READ:
         return read_text(reply, out);
+    case STORE_ROOT_COUNTS:
+        return read_root_counts(reply, out);
     case STORE_TIME:
         return read_time(reply, out);
     case STORE_LEASE_RENEW:

@@ -314,6 +314,11 @@ static bool make_other_command(struct command *c, const struct keyspace *keys,
                                const struct store_call *call)
 {
     switch (call->op) {
+    case STORE_ROOT_COUNTS:
+        plain(c, "HMGET", tree_key(c, keys, call->root, ""));
+        add_text(c, "n");
+        add_text(c, "b");
+        return true;
     case STORE_FIND_READ:
         plain(c, "GET", key_of(c, keys, "find:", call->id));
         return true;
