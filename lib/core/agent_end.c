@@ -1,0 +1,329 @@
+/* How a run ends: Redis decides which end is recorded; while it is away, the same table does. */
+#include "core/agent_inside.h"
+
+static bool is_being_stopped(const struct agent *agent, const struct agent_run *run)
+{
+    return run->is_told && agent->options.mode != MODE_OBSERVE;
+}
+
+/* Only what was signalled goes on: who obeyed the notice has stopped, and its process may serve
+ * others by now. A life that must not go on is stopped to the end. */
+static bool ladder_must_go_on(const struct agent_run *run)
+{
+    bool is_signalled = run->stage == STAGE_TERM || run->stage == STAGE_KILL;
+    return run->ladder_goes_on || (is_signalled && run->process_is_open);
+}
+
+void finish(struct agent *agent, struct agent_run *run, enum run_state state,
+            enum run_state finished, const char *because)
+{
+    enum run_state from = run->state;
+    const uint32_t cleared = RUN_FLAG_UNRESPONSIVE | RUN_FLAG_KILLING | RUN_FLAG_SUSPECT;
+    run->state = state;
+    run->finished = finished;
+    run->flags = (run->flags & ~cleared) | RUN_FLAG_FROZEN;
+    run->root->live--;
+    agent->live_count--;
+    agent->ended_count++;
+    list_add_last(&agent->ended, &run->in_ended);
+    link_remove(&run->in_report);
+    run->deadline = run->exit_due = INSTANT_NEVER;
+    run->forget_due = instant_after(agent->now, agent->options.remember);
+    want_moved(agent, run, from, because);
+    if (is_being_stopped(agent, run)) {
+        run->story.stopped = agent->wall;
+        want_count(agent, COUNT_STOPPED, PROBLEM_NONE, run->box->record.at);
+    }
+    if (!ladder_must_go_on(run))
+        ladder_stop(agent, run);
+    run_set_due(agent, run);
+    root_quieten(agent, run->root);
+}
+
+/* ---- on_end -------------------------------------------------------------------------------- */
+static bool end_cancels_below(const struct agent_run *run, enum run_state state)
+{
+    if ((run->flags & RUN_FLAG_END_CANCELS) != 0)
+        return true;
+    if ((run->flags & RUN_FLAG_END_LEAVES) != 0)
+        return false;
+    return state == RUN_ERROR || state == RUN_TIMEOUT;
+}
+
+static struct cancel_record end_record(const struct agent *agent, const struct agent_run *run)
+{
+    return own_record(agent, str_of(run->root->id), run->id, "parent_ended");
+}
+
+/* The script has banned the run; whoever is below it here need not wait for the message. */
+static void stop_below(struct agent *agent, struct agent_run *run, enum run_state state)
+{
+    bool ended_by_itself = state == RUN_SUCCESS || state == RUN_ERROR || state == RUN_PAUSED;
+    if (!ended_by_itself || !end_cancels_below(run, state))
+        return;
+    struct cancel_record record = end_record(agent, run);
+    struct record_box *box = box_make(agent, &record);
+    if (box == NULL)
+        return;
+    (void)apply_cancel(agent, run->root, hold(agent, box, true));
+    box_drop(agent, box);
+}
+
+/* ---- the script ---------------------------------------------------------------------------- */
+static struct str encode_end_record(struct agent *agent, const struct agent_run *run,
+                                    enum run_state state)
+{
+    if (!end_cancels_below(run, state))
+        return STR_NONE;
+    struct cancel_record record = end_record(agent, run);
+    size_t len = agent->options.encode_record(&record, agent->scratch);
+    return keep_str(agent, (struct str){agent->scratch, len});
+}
+
+static enum stopped_by stopped_by(const struct stop_story *story)
+{
+    if (story->killed.ms > 0)
+        return STOPPED_BY_KILL;
+    if (story->terminated.ms > 0)
+        return STOPPED_BY_TERM;
+    return story->delivered.ms > 0 ? STOPPED_BY_NOTICE : STOPPED_BY_NONE;
+}
+
+static struct str encode_story(struct agent *agent, struct agent_run *run)
+{
+    if (!is_being_stopped(agent, run))
+        return STR_NONE;
+    run->story.stopped = agent->wall;
+    run->story.by = stopped_by(&run->story);
+    size_t len = agent->options.encode_story(&run->story, agent->scratch);
+    return keep_str(agent, (struct str){agent->scratch, len});
+}
+
+static void call_end(struct agent *agent, struct agent_run *run, const struct call *about)
+{
+    struct str record = encode_end_record(agent, run, about->asked);
+    struct str story = encode_story(agent, run);
+    struct store_call *call = want_call(agent, STORE_END, about);
+    call->epoch = run->epoch;
+    call->state = about->asked;
+    call->record = record;
+    call->story = story;
+}
+
+/* ---- answers ------------------------------------------------------------------------------- */
+static void answer_end(struct agent *agent, const struct agent_run *run, uint64_t ask,
+                       enum problem problem)
+{
+    if (ask == 0)
+        return;
+    struct agent_reply *reply = want_answer(agent, ask);
+    run_fill_reply(agent, run, reply);
+    reply->problem = problem;
+    reply->pending = problem == PROBLEM_NONE && !run->is_end_confirmed;
+}
+
+static enum run_event event_of(enum run_state state)
+{
+    switch (state) {
+    case RUN_SUCCESS:
+        return RUN_EV_END_SUCCESS;
+    case RUN_PAUSED:
+        return RUN_EV_END_PAUSED;
+    case RUN_CANCELLED:
+        return RUN_EV_END_CANCELLED;
+    case RUN_ROLLED_BACK:
+        return RUN_EV_END_ROLLED_BACK;
+    default:
+        return RUN_EV_END_ERROR;
+    }
+}
+
+static enum run_ban ban_of(const struct agent *agent, const struct agent_run *run)
+{
+    if (!is_being_stopped(agent, run))
+        return RUN_FREE;
+    const struct cancel_record *record = &run->box->record;
+    bool is_overdue = str_is(record->reason, "deadline") && str_eq(record->target, run->id);
+    return is_overdue ? RUN_OVERDUE : RUN_BANNED;
+}
+
+/* Redis is away: what it would have said, to be confirmed when it is back. */
+static void end_locally(struct agent *agent, struct agent_run *run, enum run_state state,
+                        uint64_t ask)
+{
+    enum run_ban ban = ban_of(agent, run);
+    enum run_state recorded = run->state;
+    if (run_apply(&recorded, ban, event_of(state)) != RUN_MOVED) {
+        answer_end(agent, run, ask, PROBLEM_NOT_CANCELLED);
+        return;
+    }
+    bool differs = recorded != state && state != RUN_CANCELLED && state != RUN_ROLLED_BACK;
+    run->asked = state;
+    run->ended_here = true;
+    finish(agent, run, recorded, differs ? state : RUN_NONE, "end");
+    if (ban == RUN_FREE)
+        stop_below(agent, run, state);
+    answer_end(agent, run, ask, PROBLEM_NONE);
+    if (agent->is_linked)
+        sync_retry_later(agent);
+}
+
+void end_send(struct agent *agent, struct agent_run *run, enum run_state state, uint64_t ask)
+{
+    if (!agent->is_linked) {
+        end_locally(agent, run, state, ask);
+        return;
+    }
+    if (!run->is_confirmed)
+        assert_send(agent, run, false);
+    struct call about = {.kind = CALL_END, .run = run, .ask = ask, .asked = state};
+    call_end(agent, run, &about);
+}
+
+/* What Redis never had is asserted first; what it may have is ended, and asserted when unknown. */
+void end_resend(struct agent *agent, struct agent_run *run)
+{
+    if (!run->was_confirmed)
+        assert_send(agent, run, true);
+    struct call about = {.kind = CALL_END,
+                         .run = run,
+                         .asked = run->asked,
+                         .is_sync = true,
+                         .is_repeat = !run->was_confirmed};
+    call_end(agent, run, &about);
+}
+
+static void end_unknown(struct agent *agent, struct call *call)
+{
+    struct agent_run *run = call->run;
+    if (call->is_repeat) {
+        run->is_end_confirmed = true;
+        if (run_is_live(run->state))
+            finish(agent, run, call->asked, RUN_NONE, "end of a run nobody knows");
+        answer_end(agent, run, call->ask, PROBLEM_NOT_FOUND);
+        return;
+    }
+    run->is_confirmed = false;
+    assert_send(agent, run, call->is_sync);
+    links_resend(agent, run);
+    struct call again = {.kind = CALL_END,
+                         .run = run,
+                         .ask = call->ask,
+                         .asked = call->asked,
+                         .is_sync = call->is_sync,
+                         .is_repeat = true};
+    call_end(agent, run, &again);
+}
+
+static void ended(struct agent *agent, struct call *call, const struct store_answer *answer)
+{
+    struct agent_run *run = call->run;
+    sync_it_writes(agent);
+    run->is_end_confirmed = run->was_confirmed = true;
+    if (run_is_live(run->state)) {
+        run->asked = call->asked;
+        run->ended_here = true;
+        finish(agent, run, answer->state, answer->finished_anyway, "end");
+        stop_below(agent, run, answer->state);
+    } else {
+        run->state = answer->state; /* Redis knew of a ban that we did not, or the other way */
+        run->finished = answer->finished_anyway;
+    }
+    answer_end(agent, run, call->ask, PROBLEM_NONE);
+}
+
+static void ended_before(struct agent *agent, struct call *call, const struct store_answer *answer)
+{
+    struct agent_run *run = call->run;
+    bool is_repeat = answer->state == call->asked || answer->finished_anyway == call->asked
+                     || run->asked == call->asked;
+    run->is_end_confirmed = true;
+    if (run_is_live(run->state)) {
+        run->asked = is_repeat ? call->asked : RUN_NONE;
+        finish(agent, run, answer->state, answer->finished_anyway, "end");
+    } else if (answer->state != RUN_LOST || !run->is_fenced) {
+        run->state = answer->state;
+        run->finished = answer->finished_anyway;
+    }
+    if (run->state == RUN_LOST)
+        report_later(agent, run, RUN_FLAG_GONE);
+    answer_end(agent, run, call->ask, is_repeat ? PROBLEM_NONE : PROBLEM_OVER);
+}
+
+void end_answered(struct agent *agent, struct call *call, const struct store_answer *answer)
+{
+    struct agent_run *run = call->run;
+    switch (answer->verdict) {
+    case SAID_ENDED:
+        ended(agent, call, answer);
+        break;
+    case SAID_ALREADY:
+    case SAID_OVER:
+        ended_before(agent, call, answer);
+        break;
+    case SAID_FENCED: {
+        struct verdict verdict = verdict_of_answer(answer);
+        verdict_apply(agent, run, &verdict);
+        run->is_end_confirmed = true;
+        answer_end(agent, run, call->ask, PROBLEM_FENCED);
+        break;
+    }
+    case SAID_UNKNOWN:
+        end_unknown(agent, call);
+        break;
+    case SAID_NOT_CANCELLED:
+        run->is_end_confirmed = run_is_over(run->state);
+        if (call->ask != 0)
+            answer_end(agent, run, call->ask, PROBLEM_NOT_CANCELLED);
+        else
+            end_send(agent, run, RUN_ERROR, 0); /* it is dead, and Redis knows no reason */
+        break;
+    default:
+        if (run_is_live(run->state))
+            end_locally(agent, run, call->asked, call->ask);
+        else
+            answer_end(agent, run, call->ask, PROBLEM_NONE);
+        if (answer->verdict != SAID_OFFLINE)
+            sync_retry_later(agent);
+        break;
+    }
+}
+
+/* ---- the ask ------------------------------------------------------------------------------- */
+static bool is_an_end(enum run_state state)
+{
+    return state == RUN_SUCCESS || state == RUN_ERROR || state == RUN_PAUSED
+           || state == RUN_CANCELLED || state == RUN_ROLLED_BACK;
+}
+
+static void end_again(struct agent *agent, struct agent_run *run, const struct agent_event *event)
+{
+    if (run->state == RUN_LOST && !run->is_fenced)
+        report_later(agent, run, RUN_FLAG_GONE);
+    ladder_stop(agent, run);
+    answer_end(agent, run, event->ask,
+               run->asked == event->end->state ? PROBLEM_NONE : PROBLEM_OVER);
+}
+
+void end_asked(struct agent *agent, const struct agent_event *event)
+{
+    const struct ask_end *end = event->end;
+    enum problem problem = PROBLEM_NONE;
+    struct agent_run *run = run_owned(agent, event, end->run, &problem);
+    if (run == NULL) {
+        want_refusal(agent, event->ask, problem, NULL);
+        return;
+    }
+    if (!is_an_end(end->state)) {
+        want_refusal(agent, event->ask, PROBLEM_INVALID,
+                     "state: success, error, paused, cancelled or rolled_back");
+        return;
+    }
+    if (!epoch_is_right(agent, run, event->ask, end->epoch))
+        return;
+    run->story.found |= end->found;
+    if (run_is_over(run->state))
+        end_again(agent, run, event);
+    else
+        end_send(agent, run, end->state, event->ask);
+}

@@ -1,0 +1,285 @@
+/* How a run is stopped: its targets in order, each with its grace, then SIGKILL, then the truth.
+ *
+ * A signal is sent to a process tree only while every other live run of that process has been told,
+ * too, unless the run was started with collateral = allow. */
+#include "core/agent_inside.h"
+
+static struct span shorter(struct span grace, struct span cap)
+{
+    return cap.ms >= 0 && cap.ms < grace.ms ? cap : grace;
+}
+
+static struct span grace_of(const struct agent *agent, const struct agent_run *run,
+                            const struct stop_target *target)
+{
+    struct span usual =
+        target->kind == STOP_NOTIFY ? agent->options.grace_notify : agent->options.grace_term;
+    return shorter(target->grace.ms >= 0 ? target->grace : usual, run->cap);
+}
+
+static void wait_for(struct agent *agent, struct agent_run *run, enum stage stage,
+                     struct span grace)
+{
+    run->stage = (uint8_t)stage;
+    run->ladder_due = instant_after(agent->now, grace);
+    run_set_due(agent, run);
+}
+
+static bool has_target_left(const struct agent *agent, const struct agent_run *run)
+{
+    if (agent->options.mode == MODE_NOTIFY || !run->process_is_open)
+        return false;
+    for (size_t i = run->step; i < run->stop_count; i++)
+        if (run->stop[i].kind == STOP_PROCESS)
+            return true;
+    return false;
+}
+
+/* ---- notice -------------------------------------------------------------------------------- */
+static void mark_delivered(struct agent *agent, struct agent_run *run)
+{
+    if (run->story.delivered.ms > 0)
+        return;
+    run->story.delivered = agent->wall;
+    want_count(agent, COUNT_TOLD, PROBLEM_NONE, run->box->record.at);
+    report_later(agent, run, RUN_FLAG_DELIVERED);
+}
+
+void notice_written(struct agent *agent, struct agent_run *run)
+{
+    bool has_notice = run->is_told && run->step > 0 && agent->options.mode != MODE_OBSERVE;
+    if (has_notice && run_is_live(run->state))
+        mark_delivered(agent, run);
+}
+
+static void notify(struct agent *agent, struct agent_run *run, struct span grace)
+{
+    if (!run->client->is_open)
+        return; /* it is among the standing cancels when the client comes */
+    struct agent_effect *effect = want(agent, DO_NOTIFY);
+    effect->client = str_of(run->client->hash);
+    effect->run = run->id;
+    effect->root = str_of(run->root->id);
+    effect->record = run->box->record;
+    effect->grace = grace;
+    mark_delivered(agent, run);
+}
+
+/* ---- signals ------------------------------------------------------------------------------- */
+static bool shares_with_innocent(const struct agent_run *run)
+{
+    if (run->process == NULL || run->collateral_allowed)
+        return false;
+    LIST_EACH (at, then, &run->process->runs) {
+        const struct agent_run *other = LIST_OWNER(at, struct agent_run, in_process);
+        if (other != run && run_is_live(other->state) && !other->is_told)
+            return true;
+    }
+    return false;
+}
+
+static void send_signal(struct agent *agent, struct agent_run *run, int signal)
+{
+    struct agent_effect *effect = want(agent, DO_SIGNAL);
+    effect->run = run->id;
+    effect->signal = signal;
+    run->was_signalled = true;
+    mark_delivered(agent, run);
+}
+
+static void send_kill(struct agent *agent, struct agent_run *run)
+{
+    send_signal(agent, run, SIGNAL_KILL);
+    run->story.killed = agent->wall;
+    report_later(agent, run, RUN_FLAG_KILLING);
+    wait_for(agent, run, STAGE_KILL, agent->options.kill_patience);
+}
+
+static void send_term(struct agent *agent, struct agent_run *run, const struct stop_target *target)
+{
+    struct span grace = grace_of(agent, run, target);
+    if (grace.ms == 0) {
+        send_kill(agent, run);
+        return;
+    }
+    send_signal(agent, run, target->signal != 0 ? target->signal : SIGNAL_TERM);
+    run->story.terminated = agent->wall;
+    wait_for(agent, run, STAGE_TERM, grace);
+}
+
+/* ---- the ladder ---------------------------------------------------------------------------- */
+static void give_up(struct agent *agent, struct agent_run *run, const char *because)
+{
+    run->stage = STAGE_OVER;
+    run->ladder_due = INSTANT_NEVER;
+    if (!run_is_live(run->state)) {
+        ladder_stop(agent, run);
+        return;
+    }
+    if ((run->flags & RUN_FLAG_UNRESPONSIVE) == 0) {
+        want_count(agent, COUNT_UNRESPONSIVE, PROBLEM_NONE, (struct wall){0});
+        want_moved(agent, run, run->state, because);
+    }
+    report_later(agent, run, RUN_FLAG_UNRESPONSIVE);
+    run_set_due(agent, run);
+}
+
+/* Until the innocent runs are gone or told as well nothing is signalled. */
+static void wait_for_innocent(struct agent *agent, struct agent_run *run)
+{
+    give_up(agent, run, "its process serves other runs");
+    if (run_is_live(run->state))
+        wait_for(agent, run, STAGE_BLOCKED, MILLIS(BLOCKED_AGAIN_MS));
+}
+
+/* True: something was done, and its grace runs. */
+static bool take_step(struct agent *agent, struct agent_run *run)
+{
+    const struct stop_target *target = &run->stop[run->step];
+    if (target->kind == STOP_NOTIFY) {
+        run->step++;
+        struct span grace = grace_of(agent, run, target);
+        notify(agent, run, grace);
+        if (grace.ms == 0 && has_target_left(agent, run))
+            return false;
+        wait_for(agent, run, STAGE_NOTICE, grace.ms > 0 ? grace : agent->options.kill_patience);
+        return true;
+    }
+    if (!has_target_left(agent, run)) {
+        run->step++;
+        return false;
+    }
+    if (shares_with_innocent(run)) {
+        wait_for_innocent(agent, run);
+        return true;
+    }
+    run->step++;
+    send_term(agent, run, target);
+    return true;
+}
+
+static void climb(struct agent *agent, struct agent_run *run)
+{
+    while (run->step < run->stop_count)
+        if (take_step(agent, run))
+            return;
+    give_up(agent, run, "unresponsive");
+}
+
+void ladder_start(struct agent *agent, struct agent_run *run)
+{
+    run->step = 0;
+    climb(agent, run);
+}
+
+void ladder_due(struct agent *agent, struct agent_run *run)
+{
+    run->ladder_due = INSTANT_NEVER;
+    switch ((enum stage)run->stage) {
+    case STAGE_NOTICE:
+    case STAGE_BLOCKED:
+        climb(agent, run);
+        break;
+    case STAGE_TERM:
+        send_kill(agent, run);
+        break;
+    case STAGE_KILL:
+        give_up(agent, run, "SIGKILL did not help");
+        break;
+    case STAGE_NONE:
+    case STAGE_OVER:
+        break;
+    }
+}
+
+void ladder_hurry(struct agent *agent, struct agent_run *run)
+{
+    bool waits = run->stage == STAGE_NOTICE || run->stage == STAGE_TERM;
+    if (!waits)
+        return;
+    struct instant due = instant_after(agent->now, run->cap);
+    run->ladder_due = instant_first(run->ladder_due, due);
+    run_set_due(agent, run);
+}
+
+void ladder_stop(struct agent *agent, struct agent_run *run)
+{
+    run->stage = STAGE_OVER;
+    run->ladder_goes_on = false;
+    run->ladder_due = INSTANT_NEVER;
+    if (run->process_is_open)
+        want(agent, DO_CLOSE_PROCESS)->run = run->id;
+    run->process_is_open = false;
+    run_set_due(agent, run);
+}
+
+/* ---- what the process did ------------------------------------------------------------------ */
+static bool is_being_stopped(const struct agent *agent, const struct agent_run *run)
+{
+    return run->is_told && agent->options.mode != MODE_OBSERVE;
+}
+
+static void end_stopped(struct agent *agent, struct agent_run *run)
+{
+    if (run_is_live(run->state))
+        end_send(agent, run, is_being_stopped(agent, run) ? RUN_CANCELLED : RUN_ERROR, 0);
+    else if (run->state == RUN_LOST && !run->is_fenced)
+        report_later(agent, run, RUN_FLAG_GONE);
+    ladder_stop(agent, run);
+}
+
+/* The main process is gone; what it left behind is stopped like the rest. */
+static void stop_leftovers(struct agent *agent, struct agent_run *run)
+{
+    if (agent->options.mode != MODE_ENFORCE) {
+        end_stopped(agent, run);
+        return;
+    }
+    if (run->was_signalled || shares_with_innocent(run))
+        return;
+    run->step = run->stop_count;
+    const struct stop_target leftovers = {.kind = STOP_PROCESS, .grace = SPAN_NONE};
+    send_term(agent, run, &leftovers);
+}
+
+void process_exited(struct agent *agent, struct agent_run *run)
+{
+    run->process_has_exited = true;
+    if (is_being_stopped(agent, run)) {
+        stop_leftovers(agent, run);
+        return;
+    }
+    if (!run_is_live(run->state) || run->state == RUN_PENDING)
+        return;
+    if (run->client->is_gone) {
+        end_stopped(agent, run);
+        return;
+    }
+    run->exit_due = instant_after(agent->now, agent->options.lost_grace);
+    run_set_due(agent, run);
+}
+
+/* Whoever carried it has had time to say how it ended. */
+void process_exit_due(struct agent *agent, struct agent_run *run)
+{
+    run->exit_due = INSTANT_NEVER;
+    if (run_is_live(run->state) && !is_being_stopped(agent, run))
+        end_stopped(agent, run);
+    run_set_due(agent, run);
+}
+
+void process_emptied(struct agent *agent, struct agent_run *run)
+{
+    if (!run->process_is_open)
+        return;
+    run->process_has_exited = true;
+    if (run->state != RUN_PENDING)
+        end_stopped(agent, run);
+}
+
+void process_signalled(struct agent *agent, const struct agent_event *event)
+{
+    struct agent_run *run = run_find(agent, event->run);
+    if (run != NULL)
+        run->story.found |= event->found;
+}

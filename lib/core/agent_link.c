@@ -1,0 +1,305 @@
+/* Links: children that live in another tree. A link is written before its child starts, and a
+ * cancel is sent after every link until it has been accepted over there. */
+#include "base/mem.h"
+#include "core/agent_inside.h"
+
+bool links_are_done(const struct agent_run *run)
+{
+    for (size_t i = 0; i < run->link_count; i++)
+        if (!run->links[i].is_acknowledged)
+            return false;
+    return true;
+}
+
+static void name_link(enum link_kind kind, struct str to, char out[LINK_ID_LEN + 1])
+{
+    static const char digits[] = "0123456789abcdef";
+    uint64_t hash = UINT64_C(14695981039346656037) ^ (uint64_t)kind;
+    for (size_t i = 0; i < to.len; i++)
+        hash = (hash ^ (unsigned char)to.at[i]) * UINT64_C(1099511628211);
+    hash ^= hash >> 32;
+    for (size_t i = 0; i < LINK_ID_LEN; i++)
+        out[i] = digits[hash >> (4 * i) & 15];
+    out[LINK_ID_LEN] = '\0';
+}
+
+static struct agent_link *find_link(struct agent_run *run, const char *id)
+{
+    for (size_t i = 0; i < run->link_count; i++)
+        if (strcmp(run->links[i].id, id) == 0)
+            return &run->links[i];
+    return NULL;
+}
+
+static struct agent_link *add_link(struct agent_run *run, const char *id, struct str to)
+{
+    struct agent_link *link = find_link(run, id);
+    if (link != NULL)
+        return link;
+    void *links = run->links;
+    char *copy = mem_copy(to);
+    if (copy == NULL
+        || !mem_grow(&links, &run->link_room, sizeof *run->links, run->link_count + 1)) {
+        mem_free(copy);
+        return NULL;
+    }
+    run->links = links;
+    link = &run->links[run->link_count++];
+    *link = (struct agent_link){.to = copy};
+    memcpy(link->id, id, LINK_ID_LEN + 1);
+    return link;
+}
+
+static void remove_link(struct agent *agent, struct agent_run *run, const char *id)
+{
+    struct agent_link *link = find_link(run, id);
+    if (link == NULL)
+        return;
+    throw_away(agent, link->to);
+    *link = run->links[--run->link_count];
+}
+
+/* ---- Redis --------------------------------------------------------------------------------- */
+static void write_link(struct agent *agent, struct agent_run *run, const struct agent_link *link,
+                       enum call_kind kind, uint64_t ask)
+{
+    const struct run_link encoded = {
+        .kind = LINK_ROOT, .to = str_of(link->to), .acknowledged = link->is_acknowledged};
+    struct call about = {.kind = kind, .run = run, .ask = ask};
+    memcpy(about.link_id, link->id, sizeof about.link_id);
+    size_t len = agent->options.encode_link(&encoded, agent->scratch);
+    struct str bytes = keep_str(agent, (struct str){agent->scratch, len});
+    struct str id = keep_str(agent, str_of(link->id));
+    struct store_call *call = want_call(agent, STORE_LINK, &about);
+    call->epoch = run->epoch;
+    call->link_id = id;
+    call->link = bytes;
+    call->acknowledge = kind == CALL_LINK_DONE;
+}
+
+/* An acknowledged link is written as such: the loss took both. */
+void links_resend(struct agent *agent, struct agent_run *run)
+{
+    for (size_t i = 0; i < run->link_count; i++)
+        if (!run->links[i].is_written)
+            write_link(agent, run, &run->links[i], CALL_LINK, 0);
+}
+
+/* ---- following ----------------------------------------------------------------------------- */
+static struct str link_root(const struct agent_link *link, struct str *target)
+{
+    struct str rest = str_of(link->to);
+    struct str root = str_cut(&rest, '/');
+    *target = rest.at != NULL ? rest : root;
+    return root;
+}
+
+static void follow(struct agent *agent, struct agent_run *run, struct agent_link *link)
+{
+    struct cancel_record record = run->box->record;
+    record.root = link_root(link, &record.target);
+    record.unrecorded = false;
+    record.hops++;
+    link->is_asked = true;
+    struct open_ask about = {.kind = OPEN_LINK, .run = run};
+    memcpy(about.link_id, link->id, sizeof about.link_id);
+    if (!ask_cancel(agent, &record, true, &about))
+        link->is_asked = false;
+}
+
+/* While Redis is away, what a link leads to may still be here. */
+static void follow_locally(struct agent *agent, const struct agent_run *run,
+                           const struct agent_link *link)
+{
+    struct cancel_record record = run->box->record;
+    record.root = link_root(link, &record.target);
+    record.hops++;
+    if (root_find(agent, record.root) != NULL
+        && held_find(agent, record.root, record.target) == NULL)
+        (void)cancel_here(agent, &record);
+}
+
+void links_follow(struct agent *agent, struct agent_run *run)
+{
+    bool may_go_on = run->box != NULL && run->box->record.hops < CAUSE_HOPS_MAX
+                     && !str_is(run->box->record.by, "brakewire");
+    bool is_waiting = false;
+    run->links_due = INSTANT_NEVER;
+    for (size_t i = 0; may_go_on && i < run->link_count; i++) {
+        struct agent_link *link = &run->links[i];
+        if (link->is_acknowledged)
+            continue;
+        is_waiting = true;
+        if (!agent->is_linked)
+            follow_locally(agent, run, link);
+        else if (!link->is_asked)
+            follow(agent, run, link);
+    }
+    if (is_waiting)
+        run->links_due = instant_after(agent->now, MILLIS(FOLLOW_AGAIN_MS));
+    run_set_due(agent, run);
+}
+
+void link_followed(struct agent *agent, struct open_ask *open, const struct cancel_result *result)
+{
+    struct agent_link *link = find_link(open->run, open->link_id);
+    if (link == NULL)
+        return;
+    link->is_asked = false;
+    bool is_accepted = result->problem == PROBLEM_NONE || result->problem == PROBLEM_NOT_CANCELABLE;
+    if (!is_accepted || link->is_acknowledged)
+        return;
+    link->is_acknowledged = true;
+    write_link(agent, open->run, link, CALL_LINK_DONE, 0);
+    root_quieten(agent, open->run->root);
+}
+
+/* ---- the ask ------------------------------------------------------------------------------- */
+static const char *link_is_wrong(const struct run_link *link)
+{
+    struct str rest = link->to;
+    if (!id_is_valid(str_cut(&rest, '/')))
+        return "to: <root> or <root>/<run>";
+    if (rest.at != NULL && !id_is_valid(rest))
+        return "to: <root> or <root>/<run>";
+    return NULL;
+}
+
+static struct agent_reply *answer_link(struct agent *agent, const struct agent_run *run,
+                                       uint64_t ask, const char *id, enum problem problem)
+{
+    struct str kept = keep_str(agent, str_of(id));
+    struct agent_reply *reply = want_answer(agent, ask);
+    run_fill_reply(agent, run, reply);
+    reply->problem = problem;
+    reply->link_id = kept;
+    return reply;
+}
+
+/* Too late: the child must not live, wherever it starts. */
+static void refuse_link(struct agent *agent, struct agent_run *run, struct agent_link *link,
+                        uint64_t ask)
+{
+    link->is_written = true; /* never will be: the run is banned */
+    answer_link(agent, run, ask, link->id, PROBLEM_CANCELLED);
+    links_follow(agent, run);
+}
+
+static void take_link(struct agent *agent, const struct agent_event *event, struct agent_run *run)
+{
+    char id[LINK_ID_LEN + 1];
+    name_link(event->link->link.kind, event->link->link.to, id);
+    if (run->link_count >= LINKS_PER_RUN_MAX && find_link(run, id) == NULL) {
+        want_refusal(agent, event->ask, PROBLEM_FULL, "links");
+        return;
+    }
+    struct agent_link *link = add_link(run, id, event->link->link.to);
+    if (link == NULL) {
+        want_refusal(agent, event->ask, PROBLEM_OVERLOADED, "no memory");
+        return;
+    }
+    if (run->is_told && agent->options.mode != MODE_OBSERVE)
+        refuse_link(agent, run, link, event->ask);
+    else if (agent->is_linked)
+        write_link(agent, run, link, CALL_LINK, event->ask);
+    else
+        answer_link(agent, run, event->ask, id, PROBLEM_NONE)->pending = true;
+}
+
+void link_asked(struct agent *agent, const struct agent_event *event)
+{
+    const struct ask_link *asked = event->link;
+    enum problem problem = PROBLEM_NONE;
+    struct agent_run *run = run_owned(agent, event, asked->run, &problem);
+    if (run == NULL) {
+        want_refusal(agent, event->ask, problem, NULL);
+        return;
+    }
+    if (!epoch_is_right(agent, run, event->ask, asked->epoch))
+        return;
+    if (asked->link.kind != LINK_ROOT) {
+        want_refusal(agent, event->ask, PROBLEM_UNSUPPORTED, "kind: root");
+        return;
+    }
+    const char *wrong = link_is_wrong(&asked->link);
+    if (wrong != NULL) {
+        want_refusal(agent, event->ask, PROBLEM_INVALID, wrong);
+        return;
+    }
+    if (run_is_over(run->state)) {
+        struct agent_reply *reply = want_answer(agent, event->ask);
+        run_fill_reply(agent, run, reply);
+        reply->problem = PROBLEM_OVER;
+        return;
+    }
+    take_link(agent, event, run);
+}
+
+static void link_refused(struct agent *agent, struct call *call, struct agent_link *link,
+                         const struct store_answer *answer)
+{
+    struct agent_run *run = call->run;
+    struct verdict verdict = verdict_of_answer(answer);
+    verdict.said = SAID_STOP;
+    link->is_written = true;
+    verdict_apply(agent, run, &verdict); /* it follows its links */
+    if (run->box == NULL) {
+        run->box = box_of_bytes(agent, answer->record);
+        links_follow(agent, run);
+    }
+    if (call->ask != 0)
+        answer_link(agent, run, call->ask, call->link_id, PROBLEM_CANCELLED);
+}
+
+static void link_impossible(struct agent *agent, struct call *call, enum problem problem,
+                            const char *detail)
+{
+    remove_link(agent, call->run, call->link_id);
+    if (call->ask != 0)
+        answer_link(agent, call->run, call->ask, call->link_id, problem)->detail = detail;
+}
+
+static void link_written(struct agent *agent, struct call *call, struct agent_link *link)
+{
+    link->is_written = true;
+    bool is_late = call->run->is_told && agent->options.mode != MODE_OBSERVE;
+    if (is_late)
+        links_follow(agent, call->run); /* a cancel came while it was written */
+    if (call->ask != 0)
+        answer_link(agent, call->run, call->ask, call->link_id,
+                    is_late ? PROBLEM_CANCELLED : PROBLEM_NONE);
+}
+
+void link_answered(struct agent *agent, struct call *call, const struct store_answer *answer)
+{
+    struct agent_link *link = find_link(call->run, call->link_id);
+    if (link == NULL || call->kind == CALL_LINK_DONE)
+        return; /* what was not written down is followed again by whoever reads the tree */
+    struct verdict verdict = verdict_of_answer(answer);
+    switch (answer->verdict) {
+    case SAID_LINKED:
+        link_written(agent, call, link);
+        break;
+    case SAID_REFUSED:
+        link_refused(agent, call, link, answer);
+        break;
+    case SAID_FULL:
+        link_impossible(agent, call, PROBLEM_FULL, "links");
+        break;
+    case SAID_OVER:
+        if (answer->record.len > 0)
+            link_refused(agent, call, link, answer);
+        else
+            link_impossible(agent, call, PROBLEM_OVER, NULL);
+        break;
+    case SAID_FENCED:
+        verdict_apply(agent, call->run, &verdict);
+        link_impossible(agent, call, PROBLEM_FENCED, NULL);
+        break;
+    default:
+        verdict_apply(agent, call->run, &verdict); /* unknown: asserted, and its links with it */
+        if (call->ask != 0)
+            answer_link(agent, call->run, call->ask, call->link_id, PROBLEM_NONE)->pending = true;
+        break;
+    }
+}

@@ -1,0 +1,246 @@
+/* What Redis says of our runs: go on, stop, or that they are somebody else's by now. */
+#include "base/mem.h"
+#include "core/agent_inside.h"
+
+struct verdict verdict_of_answer(const struct store_answer *answer)
+{
+    return (struct verdict){
+        .said = answer->verdict,
+        .state = answer->state,
+        .finished = answer->finished_anyway,
+        .epoch = answer->epoch,
+        .flags = answer->flags,
+        .ban = answer->ban,
+        .record = answer->record,
+        .path = answer->path,
+    };
+}
+
+static const char *over_reason(enum run_state state)
+{
+    static const char *const reason[RUN_STATE_COUNT] = {
+        [RUN_SUCCESS] = "over:success",         [RUN_ERROR] = "over:error",
+        [RUN_TIMEOUT] = "over:timeout",         [RUN_CANCELLED] = "over:cancelled",
+        [RUN_ROLLED_BACK] = "over:rolled_back", [RUN_LOST] = "over:lost",
+        [RUN_PAUSED] = "over:paused",
+    };
+    return reason[state] != NULL ? reason[state] : "over";
+}
+
+/* It may not go on: for the world it is over, here it is stopped. */
+static void end_this_life(struct agent *agent, struct agent_run *run, const char *reason,
+                          const struct verdict *verdict, enum run_state state)
+{
+    if (!run_is_listed_live(run))
+        return;
+    if (agent->options.mode != MODE_OBSERVE) {
+        stop_alone(agent, run, reason);
+        run->ladder_goes_on = true;
+    }
+    run->is_end_confirmed = true; /* not ours to say */
+    finish(agent, run, state, verdict->finished, reason);
+}
+
+static void fenced(struct agent *agent, struct agent_run *run, const struct verdict *verdict)
+{
+    run->is_fenced = true;
+    end_this_life(agent, run, "fenced", verdict, RUN_LOST);
+}
+
+void run_is_forgotten(struct agent *agent, struct agent_run *run)
+{
+    const struct verdict verdict = {.said = SAID_UNKNOWN};
+    end_this_life(agent, run, "forgotten", &verdict, RUN_LOST);
+}
+
+/* Unknown to a Redis that had confirmed it: Redis forgot the run, or forgot that it forgets. */
+static void unknown(struct agent *agent, struct agent_run *run)
+{
+    if (!run_is_listed_live(run))
+        return;
+    if (!run->is_confirmed) {
+        assert_send(agent, run, false);
+        return;
+    }
+    run->is_doubted = true;
+    sync_generation(agent);
+}
+
+static void confirm(struct agent *agent, struct agent_run *run, const struct verdict *verdict)
+{
+    run->is_confirmed = run->was_confirmed = true;
+    run->is_doubted = false;
+    if (verdict->epoch > run->epoch)
+        run->epoch = verdict->epoch;
+    if (verdict->path.len > 0 && !run_move_path(run, verdict->path))
+        agent->is_starved = true;
+}
+
+static void must_stop(struct agent *agent, struct agent_run *run, const struct verdict *verdict)
+{
+    confirm(agent, run, verdict);
+    struct record_box *box = box_of_bytes(agent, verdict->record);
+    if (box == NULL)
+        return;
+    bool is_news = run_is_listed_live(run) && !run->is_told;
+    bool is_late = (verdict->flags & RUN_FLAG_LATE) != 0;
+    if (is_news)
+        want_count(agent, is_late ? COUNT_LATE : COUNT_RECONCILE_FOUND, PROBLEM_NONE,
+                   (struct wall){0});
+    if (!str_is(box->record.reason, "lost"))
+        (void)hold(agent, box, true);
+    (void)tell_run(agent, run, box);
+    box_drop(agent, box);
+}
+
+void verdict_apply(struct agent *agent, struct agent_run *run, const struct verdict *verdict)
+{
+    switch (verdict->said) {
+    case SAID_GO:
+    case SAID_ADOPTED:
+        confirm(agent, run, verdict);
+        break;
+    case SAID_STOP:
+        must_stop(agent, run, verdict);
+        break;
+    case SAID_FENCED:
+        fenced(agent, run, verdict);
+        break;
+    case SAID_OVER:
+        end_this_life(agent, run, over_reason(verdict->state), verdict, verdict->state);
+        break;
+    case SAID_BEHIND:
+        run->is_confirmed = false;
+        if (run_is_listed_live(run))
+            assert_send(agent, run, false);
+        break;
+    case SAID_UNKNOWN:
+        unknown(agent, run);
+        break;
+    default:
+        break;
+    }
+}
+
+/* ---- assert -------------------------------------------------------------------------------- */
+void assert_send(struct agent *agent, struct agent_run *run, bool is_sync)
+{
+    if (run->is_asserting)
+        return;
+    run->is_asserting = true;
+    agent->asserts_open++;
+    if (run->is_claimed) {
+        struct store_call *claim = want_silent_call(agent, STORE_FIND_CLAIM);
+        claim->id = run->id;
+        claim->root = str_of(run->root->id);
+        run->claimed_at = agent->now;
+    }
+    if (run->path.len == run->id.len) {
+        struct store_call *listing = want_silent_call(agent, STORE_ROOT_ADD);
+        listing->root = run->id;
+        listing->number = run->started.ms;
+    }
+    struct call about = {.kind = CALL_ASSERT, .run = run, .is_sync = is_sync};
+    struct store_call *call = want_call(agent, STORE_ASSERT, &about);
+    call->path = run_parent_path(run);
+    call->incarnation = run->incarnation;
+    call->epoch = run->epoch;
+    call->flags = run->flags & RUN_FLAGS_POLICY;
+    call->meta = run->meta;
+    call->deadline = run_deadline_left(agent, run);
+    call->token_hash = str_of(run->client->hash);
+}
+
+void assert_answered(struct agent *agent, struct call *call, const struct store_answer *answer)
+{
+    struct agent_run *run = call->run;
+    run->is_asserting = false;
+    agent->asserts_open--;
+    struct verdict verdict = verdict_of_answer(answer);
+    switch (answer->verdict) {
+    case SAID_ADOPTED:
+    case SAID_STOP:
+        sync_it_writes(agent);
+        verdict_apply(agent, run, &verdict);
+        report_again(agent, run);
+        links_resend(agent, run);
+        freeze_resend(agent, run);
+        break;
+    case SAID_FENCED:
+    case SAID_OVER:
+        verdict_apply(agent, run, &verdict);
+        break;
+    case SAID_OFFLINE:
+        break;
+    default:
+        sync_retry_later(agent);
+        break;
+    }
+}
+
+/* ---- reconcile ----------------------------------------------------------------------------- */
+static struct batch *batch_from(struct link **at, const struct agent_root *root)
+{
+    struct batch *batch = NULL;
+    for (; *at != &root->runs.head; *at = (*at)->next) {
+        struct agent_run *run = LIST_OWNER(*at, struct agent_run, in_root);
+        if (!run_is_listed_live(run) || !run->is_confirmed)
+            continue;
+        if (batch == NULL && (batch = mem_new(sizeof *batch)) == NULL)
+            return NULL;
+        if (batch->count == STORE_ITEMS_MAX)
+            return batch;
+        batch->run[batch->count++] = run;
+    }
+    return batch;
+}
+
+/* bw:find lives as long as an ended tree does; a run may live longer. */
+static void renew_claim(struct agent *agent, struct agent_run *run)
+{
+    struct span old = MILLIS(agent->options.tombstone_ttl.ms / 4);
+    if (!run->is_claimed || !instant_reached(agent->now, instant_after(run->claimed_at, old)))
+        return;
+    run->claimed_at = agent->now;
+    struct store_call *claim = want_silent_call(agent, STORE_FIND_CLAIM);
+    claim->id = run->id;
+    claim->root = str_of(run->root->id);
+}
+
+void reconcile_root(struct agent *agent, struct agent_root *root)
+{
+    struct link *at = root->runs.head.next;
+    for (struct batch *batch; (batch = batch_from(&at, root)) != NULL;) {
+        struct run_epoch *item = keep_for_step(agent, batch->count * sizeof *item);
+        if (item == NULL) {
+            mem_free(batch);
+            return;
+        }
+        for (size_t i = 0; i < batch->count; i++) {
+            item[i] = (struct run_epoch){batch->run[i]->id, batch->run[i]->epoch, 0};
+            batch->run[i]->calls++;
+            renew_claim(agent, batch->run[i]);
+        }
+        struct call about = {.kind = CALL_RECONCILE, .root = root, .batch = batch, .is_sync = true};
+        struct store_call *call = want_call(agent, STORE_RECONCILE, &about);
+        call->item_count = batch->count;
+        call->item = item;
+    }
+}
+
+void reconcile_answered(struct agent *agent, struct call *call, const struct store_answer *answer)
+{
+    const struct batch *batch = call->batch;
+    if (answer->verdict != SAID_OK)
+        return;
+    for (size_t i = 0; i < batch->count && i < answer->item_count; i++) {
+        const struct store_item *item = &answer->item[i];
+        struct verdict verdict = {.said = item->verdict,
+                                  .state = item->state,
+                                  .epoch = item->epoch,
+                                  .flags = item->flags & ~(uint32_t)RUN_FLAG_LATE,
+                                  .ban = item->ban,
+                                  .record = item->record};
+        verdict_apply(agent, batch->run[i], &verdict);
+    }
+}
