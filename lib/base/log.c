@@ -116,6 +116,12 @@ const char *log_quoted(const char *text, char *out, unsigned long room)
     return out;
 }
 
+static void skip_blanks(struct str *rest)
+{
+    while (rest->len > 0 && rest->at[0] == ' ')
+        *rest = (struct str){rest->at + 1, rest->len - 1};
+}
+
 /* The value at the start of `rest`, cut off with the blanks behind it. A quoted one keeps its
  * quotes: log_quoted() writes what JSON reads. */
 static struct str cut_value(struct str *rest)
@@ -130,8 +136,7 @@ static struct str cut_value(struct str *rest)
 
     struct str value = {rest->at, len};
     *rest = (struct str){rest->at + len, rest->len - len};
-    while (rest->len > 0 && rest->at[0] == ' ')
-        *rest = (struct str){rest->at + 1, rest->len - 1};
+    skip_blanks(rest);
     return value;
 }
 
@@ -140,10 +145,38 @@ static bool is_quoted_whole(struct str value)
     return value.len >= 2 && value.at[0] == '"' && value.at[value.len - 1] == '"';
 }
 
+/* The length of the JSON escape at the start of `text`, 0 if it is none. */
+static size_t escape_length(struct str text)
+{
+    if (text.len < 2 || text.at[0] != '\\')
+        return 0;
+    if (text.at[1] != 'u')
+        return text.at[1] != '\0' && strchr("\"\\/bfnrt", text.at[1]) != NULL ? 2 : 0;
+    bool has_digits = text.len >= 6 && strspn(text.at + 2, "0123456789abcdefABCDEF") >= 4;
+    return has_digits ? 6 : 0;
+}
+
+/* A value that is quoted already: its escapes stay, what should have been escaped is. */
+static void add_requoted(struct line *line, struct str value)
+{
+    struct str rest = {value.at + 1, value.len - 2};
+    add_text(line, "\"");
+    while (rest.len > 0 && !line->full) {
+        size_t len = escape_length(rest);
+        if (len > 0)
+            add(line, rest.at, len);
+        else
+            len = add_escaped(line, rest);
+        rest = (struct str){rest.at + len, rest.len - len};
+    }
+    add_text(line, "\"");
+}
+
 /* Turns logfmt pairs into members. One that does not fit is left out with all behind it, so that
  * the line stays JSON. */
 static void add_members(struct line *line, struct str rest)
 {
+    skip_blanks(&rest);
     while (rest.len > 0) {
         size_t before = line->len;
         struct str key = str_cut(&rest, '=');
@@ -152,7 +185,7 @@ static void add_members(struct line *line, struct str rest)
         add_quoted(line, key);
         add_text(line, ":");
         if (is_quoted_whole(value))
-            add(line, value.at, value.len);
+            add_requoted(line, value);
         else
             add_quoted(line, value);
         if (line->full) {
@@ -190,9 +223,15 @@ static void add_logfmt(struct line *line, enum log_level level, const char *now,
     add_text(line, program_name);
     add_text(line, " msg=");
     add_quoted(line, str_of(fact));
-    if (fields[0] != '\0') {
+    if (fields[0] != '\0')
         add_text(line, " ");
-        add_text(line, fields);
+    for (struct str rest = str_of(fields); rest.len > 0 && !line->full;) {
+        bool plain = (unsigned char)rest.at[0] >= ' ' && rest.at[0] != 0x7f;
+        if (plain)
+            add(line, rest.at, 1);
+        else
+            add_escaped(line, rest); /* a line end would begin a line of its own */
+        rest = (struct str){rest.at + 1, rest.len - 1};
     }
 }
 
