@@ -52,6 +52,10 @@ void model_snapshot_free(struct model_snapshot *snapshot);
 /* Back empty, as after a restart without persistence: the generation is gone, too. */
 void model_wipe(struct model *model);
 
+/* The fields of the hash bw:{root}, in no fixed order, exactly as a server would hold them. */
+typedef void model_field(void *owner, struct str field, struct str value);
+void model_fields(const struct model *model, struct str root, model_field *field, void *owner);
+
 /* The remaining life of bw:{root}: SPAN_NONE when it has no TTL; -2 ms when there is no such key
  * (as PTTL answers). */
 struct span model_ttl(const struct model *model, struct str root);
