@@ -270,7 +270,7 @@ static void job_answered(struct cancels *c, const struct call *call,
         break;
     case FOR_FOLLOW:
         if (answer->tree != NULL)
-            links_follow(c, job, answer->tree);
+            job_links_follow(c, job, answer->tree);
         if (job->calls == 0)
             job_end(c, job);
         break;

@@ -212,9 +212,9 @@ void answer_the_ripe(struct cancels *c);
 
 /* cancels_links.c */
 bool link_target(const struct tree_link *link, struct target *out); /* false: of another kind */
-void links_follow(struct cancels *c, struct job *job, const struct tree *tree);
-void link_followed(struct cancels *c,
-                   struct job *job); /* the far cancel stands: acknowledge it here */
+void job_links_follow(struct cancels *c, struct job *job, const struct tree *tree);
+void job_link_followed(struct cancels *c,
+                       struct job *job); /* the far cancel stands: acknowledge it here */
 void link_acknowledged(struct cancels *c, struct job *job);
 void followed_free(struct cancels *c, struct followed *followed);
 
@@ -222,7 +222,7 @@ void followed_free(struct cancels *c, struct followed *followed);
 struct recent *recent_find(struct cancels *c, struct str run);
 void recent_note(struct cancels *c, struct str run, struct str root);
 void recent_forget(struct cancels *c, struct str run);
-void hold(struct cancels *c, const struct cancel_record *record, struct str bytes);
+void hold_issued(struct cancels *c, const struct cancel_record *record, struct str bytes);
 void reassert_all(struct cancels *c);
 void reasserted(struct cancels *c, struct held *held, const struct store_answer *answer);
 void memory_expire(struct cancels *c);

@@ -91,7 +91,7 @@ static void follow(struct cancels *c, const struct job *job, const struct tree_l
     job_begin(c, far);
 }
 
-void links_follow(struct cancels *c, struct job *job, const struct tree *tree)
+void job_links_follow(struct cancels *c, struct job *job, const struct tree *tree)
 {
     const struct tree_run *target = tree_find(tree, job->ask.run);
     if (target == NULL || job->record.hops >= CAUSE_HOPS_MAX || c->options.encode_link == NULL)
@@ -104,7 +104,7 @@ void links_follow(struct cancels *c, struct job *job, const struct tree *tree)
     }
 }
 
-void link_followed(struct cancels *c, struct job *job)
+void job_link_followed(struct cancels *c, struct job *job)
 {
     struct followed *followed = job->followed;
     if (followed == NULL)

@@ -79,7 +79,7 @@ static struct held *held_new(const struct cancel_record *record, struct str byte
     return held;
 }
 
-void hold(struct cancels *c, const struct cancel_record *record, struct str bytes)
+void hold_issued(struct cancels *c, const struct cancel_record *record, struct str bytes)
 {
     struct held *held = bytes.len > 0 ? held_new(record, bytes) : NULL;
     if (held == NULL)

@@ -306,7 +306,7 @@ void job_accepted(struct cancels *c, struct job *job)
         recent->audit_again = instant_after(c->now, RECENT_FOR);
     if (!quiet)
         audit(c, job, result);
-    link_followed(c, job);
+    job_link_followed(c, job);
     if (job->over)
         return;
 
@@ -352,7 +352,7 @@ static void take_own_record(struct cancels *c, struct job *job)
     if (bytes == NULL)
         return;
     size_t len = c->options.encode(&job->record, bytes);
-    hold(c, &job->record, (struct str){bytes, len});
+    hold_issued(c, &job->record, (struct str){bytes, len});
 }
 
 static void not_found(struct cancels *c, struct job *job)

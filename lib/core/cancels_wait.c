@@ -228,7 +228,7 @@ static void scope_take(struct cancels *c, struct scope *scope, const struct tree
     scope->read = true;
     keep_names(scope);
     if (!scope->linked && scope->job->ask.follow_links)
-        links_follow(c, scope->job, tree);
+        job_links_follow(c, scope->job, tree);
 }
 
 static void ripen(struct cancels *c, struct job *job)
