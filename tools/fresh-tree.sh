@@ -12,7 +12,7 @@ cd "$(dirname "$0")/.."
 host_id=$(. /etc/os-release && echo "${ID:-} ${VERSION_CODENAME:-}")
 suite=${SUITE:-}
 [ -n "$suite" ] || case $host_id in "debian "*) suite=trixie ;; *) suite=${host_id#* } ;; esac
-packages=git,ca-certificates
+packages=apt,git,ca-certificates
 
 say() { echo "fresh tree: $*"; }
 die() { echo "fresh tree: $*" >&2; exit 1; }
