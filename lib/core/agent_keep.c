@@ -20,8 +20,8 @@ struct agent_client *client_make(struct agent *agent, struct str hash)
         return NULL;
     }
     memcpy(client->hash, hash.at, hash.len);
-    client->id[0] = 'c';
-    memcpy(client->id + 1, hash.at, hash.len < 12 ? hash.len : 12);
+    memcpy(client->id, "c-", 2);
+    memcpy(client->id + 2, hash.at, hash.len < 11 ? hash.len : 11);
     client->incarnation[0] = 'i';
     memcpy(client->incarnation + 1, hash.at, hash.len < 20 ? hash.len : 20);
     client->due.kind = DUE_CLIENT;

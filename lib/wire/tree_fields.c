@@ -38,6 +38,12 @@ static bool parse_run(struct str value, struct tree_run *run)
     return finished.len == 0 || parse_state(finished, &run->finished_anyway);
 }
 
+/* What only a story may tell: an end that follows a phase at once overtakes its report. */
+enum {
+    STORY_FLAGS =
+        RUN_FLAG_DELIVERED | RUN_FLAG_ACKNOWLEDGED | RUN_FLAG_CLEANED_UP | RUN_FLAG_CHECKPOINTED
+};
+
 static enum err add_run(struct tree *tree, struct str id, struct str value)
 {
     struct tree_run new = {0};
@@ -51,7 +57,7 @@ static enum err add_run(struct tree *tree, struct str id, struct str value)
     run->state = new.state;
     run->finished_anyway = new.finished_anyway;
     run->epoch = new.epoch;
-    run->flags = new.flags;
+    run->flags = new.flags | (run->flags & STORY_FLAGS);
     run->parent_epoch = new.parent_epoch;
     run->children = new.children;
     run->incarnation = new.incarnation;
@@ -66,10 +72,23 @@ static enum err add_meta(struct tree *tree, struct str id, struct str value)
     return run != NULL ? tree_keep(tree, value, &run->meta) : ERR_NOMEM;
 }
 
+static uint32_t flags_of_story(const struct stop_story *story)
+{
+    return (story->delivered.ms != 0 ? RUN_FLAG_DELIVERED : 0U)
+           | (story->acknowledged.ms != 0 ? RUN_FLAG_ACKNOWLEDGED : 0U)
+           | (story->cleaned_up.ms != 0 ? RUN_FLAG_CLEANED_UP : 0U)
+           | (story->checkpointed.ms != 0 ? RUN_FLAG_CHECKPOINTED : 0U);
+}
+
 static enum err add_story(struct tree *tree, struct str id, struct str value)
 {
+    struct stop_story story;
     struct tree_run *run = tree_run_named(tree, id);
-    return run != NULL ? tree_keep(tree, value, &run->story) : ERR_NOMEM;
+    if (run == NULL)
+        return ERR_NOMEM;
+    if (wire_story_decode(value, &story) == ERR_OK)
+        run->flags |= flags_of_story(&story);
+    return tree_keep(tree, value, &run->story);
 }
 
 static enum err add_record(struct tree *tree, struct str id, struct str value)

@@ -75,6 +75,26 @@ static void the_fields_of_one_run_come_in_any_order(void **state)
     assert_true(str_is(run->meta, "meta"));
 }
 
+static void a_story_tells_the_phases_that_no_report_told(void **state)
+{
+    struct tree *tree = *state;
+    struct buf bytes = {0};
+    struct stop_story story = {.delivered = {1}, .acknowledged = {2}, .stopped = {3}};
+    assert_int_equal(wire_story_encode(&story, &bytes), ERR_OK);
+    for (int story_first = 0; story_first < 2; story_first++) {
+        struct str id = story_first ? STR("a") : STR("b");
+        const char *fields[] = {story_first ? "e:a" : "s:b", story_first ? "s:a" : "e:b"};
+        for (int i = 0; i < 2; i++) {
+            bool is_story = fields[i][0] == 'e';
+            struct str value = is_story ? buf_str(&bytes) : STR("C:1:1:i:o::0:0");
+            assert_int_equal(wire_tree_field(tree, str_of(fields[i]), value), ERR_OK);
+        }
+        assert_int_equal(tree_find(tree, id)->flags,
+                         RUN_FLAG_BANNED | RUN_FLAG_DELIVERED | RUN_FLAG_ACKNOWLEDGED);
+    }
+    buf_fini(&bytes);
+}
+
 static void the_counts_of_the_tree_are_read(void **state)
 {
     struct tree *tree = *state;
@@ -162,6 +182,7 @@ int main(void)
         STORY(a_run_has_all_its_parts),
         STORY(a_placeholder_is_almost_empty),
         STORY(the_fields_of_one_run_come_in_any_order),
+        STORY(a_story_tells_the_phases_that_no_report_told),
         STORY(the_counts_of_the_tree_are_read),
         STORY(a_link_is_decoded_and_seen_twice_is_one),
         STORY(what_nobody_knows_is_passed_over),
