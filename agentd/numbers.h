@@ -1,0 +1,27 @@
+/* What /metrics shows. */
+#ifndef AGENTD_NUMBERS_H
+#define AGENTD_NUMBERS_H
+
+#include "core/agent.h"
+#include "io/metrics.h"
+
+enum cancel_outcome { OUTCOME_ACCEPTED, OUTCOME_ALREADY, OUTCOME_REFUSED, OUTCOME_COUNT };
+enum malformed_source { MALFORMED_CHANNEL, MALFORMED_STORE, MALFORMED_COUNT };
+enum { NUMBERS_LABEL_MAX = 40 };
+
+/* An object with one owner; it must not move. */
+struct numbers {
+    struct metric_series told_and_stopped[2], cancels[OUTCOME_COUNT], malformed[MALFORMED_COUNT];
+    struct metric_series runs[RUN_STATE_COUNT], starts_refused[PROBLEM_COUNT];
+    struct metric_series unresponsive, link_up, reconcile_found, observed, late, build;
+    char run_label[RUN_STATE_COUNT][NUMBERS_LABEL_MAX];
+    char refused_label[PROBLEM_COUNT][NUMBERS_LABEL_MAX];
+};
+
+void numbers_init(struct numbers *numbers);
+void numbers_count(struct numbers *numbers, const struct agent_effect *effect); /* of DO_COUNT */
+/* The gauges are read off the agent. */
+void numbers_print(struct numbers *numbers, const struct agent *agent, struct instant now,
+                   struct buf *out);
+
+#endif

@@ -1,0 +1,31 @@
+/* What brakewire-agentd can be told at its start. */
+#ifndef AGENTD_OPTIONS_H
+#define AGENTD_OPTIONS_H
+
+#include "base/mono.h"
+#include "io/conf.h"
+
+enum redis_down { REDIS_DOWN_ALLOW, REDIS_DOWN_REFUSE };
+enum baggage_use { BAGGAGE_TRUST, BAGGAGE_IGNORE };
+
+struct settings { /* texts are owned by it; NULL where nothing was said */
+    char *socket, *socket_mode, *listen;
+    char *redis_url, *redis_user, *redis_password, *namespace;
+    int mode;
+    char *replica_prefix;
+    struct span lease, reconcile, lost_grace, grace_notify, grace_term, kill_patience;
+    struct span tombstone_ttl, drain, sse_heartbeat;
+    int64_t max_runs, max_clients;
+    int when_redis_is_down, baggage;
+    char *cgroup;
+    bool eviction_override;
+    int log_level, log_format;
+};
+
+const struct conf_program *settings_program(void);
+/* Bounds that one option alone cannot express. On false, `why` says what to change. */
+bool settings_are_sound(const struct settings *settings, const char **why);
+/* 0660 -> its bits. Only for sound settings. */
+unsigned settings_socket_mode(const struct settings *settings);
+
+#endif

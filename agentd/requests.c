@@ -1,0 +1,378 @@
+/* JSON of the local API -> what the core is asked. */
+#include "agentd/inside.h"
+
+#include <openssl/evp.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "wire/baggage.h"
+
+enum { SPAN_MAX_MS = 1000000000, TOKEN_TEXT_MAX = 128, WORD_MAX = 256 };
+
+/* ---- stop targets -------------------------------------------------------------------------- */
+
+struct stop_members {
+    int kind, signal;
+    struct span grace_ms;
+    int64_t pid;
+    struct str token;
+};
+#define FIELD(name) API_FIELD(struct stop_members, name)
+static const struct api_member stop_members[] = {
+    {FIELD(kind), .type = API_CHOICE, .choices = "notify|process", .required = true},
+    {FIELD(grace_ms), .type = API_SPAN_MS, .min = 0, .max = SPAN_MAX_MS},
+    {FIELD(pid), .type = API_INT, .min = 2, .max = INT32_MAX},
+    {FIELD(token), .type = API_TEXT, .min = 8, .max = TOKEN_TEXT_MAX},
+    {FIELD(signal), .type = API_CHOICE, .choices = "TERM|INT|HUP|QUIT|USR1|USR2|KILL"},
+};
+#undef FIELD
+static const int signals[] = {SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGKILL};
+
+/* The uid whose processes this peer may have killed; root's word is good for any. */
+static bool peer_uid(const struct http_request *request, uint32_t *uid)
+{
+    pid_t pid;
+    uid_t peer;
+    gid_t gid;
+    if (!http_peer(request, &pid, &peer, &gid))
+        return false;
+    *uid = peer == 0 ? UINT32_MAX : (uint32_t)peer;
+    return true;
+}
+
+static bool take_stop_target(const struct http_request *request, const json_t *json,
+                             struct stop_target *out, struct api_fault *fault)
+{
+    struct stop_members asked = {.grace_ms = SPAN_NONE};
+    if (!json_is_object(json))
+        return api_fault(fault, PROBLEM_INVALID, "stop", "each stop target must be an object");
+    if (!api_take_members(json, stop_members, sizeof stop_members / sizeof stop_members[0], &asked,
+                          fault))
+        return false;
+    *out = (struct stop_target){.kind = (enum stop_kind)asked.kind, .grace = asked.grace_ms};
+    if (out->kind == STOP_NOTIFY)
+        return (asked.pid == 0 && asked.token.len == 0)
+               || api_fault(fault, PROBLEM_INVALID, "stop", "a notice has no pid and no token");
+    if (asked.pid == 0)
+        return api_fault(fault, PROBLEM_INVALID, "pid", "a process needs its pid");
+    if (!peer_uid(request, &out->uid))
+        return api_fault(
+            fault, PROBLEM_FORBIDDEN, "stop",
+            "a process can only be named over the Unix socket, which tells whose it is");
+    out->pid = (uint32_t)asked.pid;
+    out->token = asked.token;
+    out->signal = signals[asked.signal];
+    return true;
+}
+
+static bool take_stop(const struct http_request *request, const json_t *list, struct ask_start *out,
+                      struct api_fault *fault)
+{
+    size_t processes = 0;
+    out->stop_count = json_array_size(list);
+    for (size_t i = 0; i < out->stop_count; i++) {
+        if (!take_stop_target(request, json_array_get(list, i), &out->stop[i], fault))
+            return false;
+        processes += out->stop[i].kind == STOP_PROCESS;
+    }
+    return processes <= 1 || api_fault(fault, PROBLEM_INVALID, "stop", "at most one process a run");
+}
+
+/* ---- labels and references ----------------------------------------------------------------- */
+
+static bool take_labels(const json_t *labels, struct run_meta *meta, struct api_fault *fault)
+{
+    enum { LABEL_KEY_MAX = 64 };
+    const char *key;
+    json_t *value;
+    json_object_foreach((json_t *)labels, key, value) /* only read: jansson's macro wants it so */
+    {
+        size_t len = strlen(key);
+        if (len == 0 || len > LABEL_KEY_MAX)
+            return api_fault(fault, PROBLEM_INVALID, "labels", "a label's name has 1 to %d bytes",
+                             LABEL_KEY_MAX);
+        if (!json_is_string(value) || json_string_length(value) > WORD_MAX)
+            return api_fault(fault, PROBLEM_INVALID, "labels",
+                             "label '%s' must be a string of at most %d bytes", key, WORD_MAX);
+        meta->label[meta->label_count++] =
+            (struct label){{key, len}, {json_string_value(value), json_string_length(value)}};
+    }
+    return true;
+}
+
+/* "<root>/<run>", or a run alone where `alone` allows it. */
+static bool names_a_run(struct str text, bool alone)
+{
+    struct str rest = text, root = str_cut(&rest, '/');
+    return id_is_valid(root) && (rest.at == NULL ? alone : id_is_valid(rest));
+}
+
+/* ---- where in the tree --------------------------------------------------------------------- */
+
+struct start_members {
+    struct str run_id, parent, root, baggage, agent, thread_id, incarnation;
+    struct str linked_from, retry_of, resumed_from;
+    bool entry, strict, takeover;
+    const json_t *labels, *stop;
+    struct span deadline_ms;
+    int collateral, on_end, on_lost, on_client_gone;
+    int64_t epoch;
+};
+#define FIELD(name) API_FIELD(struct start_members, name)
+static const struct api_member start_members[] = {
+    {FIELD(run_id), .type = API_ID},
+    {FIELD(parent), .type = API_ID},
+    {FIELD(root), .type = API_ID},
+    {FIELD(baggage), .type = API_TEXT, .max = BAGGAGE_MAX_BYTES},
+    {FIELD(entry), .type = API_BOOL},
+    {FIELD(strict), .type = API_BOOL},
+    {FIELD(agent), .type = API_TEXT, .max = WORD_MAX},
+    {FIELD(thread_id), .type = API_TEXT, .max = WORD_MAX},
+    {FIELD(labels), .type = API_OBJECT, .max = LABELS_MAX},
+    {FIELD(deadline_ms), .type = API_SPAN_MS, .min = 0, .max = INT64_C(31536000000)},
+    {FIELD(stop), .type = API_ARRAY, .max = STOP_TARGETS_MAX},
+    {FIELD(collateral), .type = API_CHOICE, .choices = "refuse|allow"},
+    {FIELD(on_end), .type = API_CHOICE, .choices = "default|cancel|leave"},
+    {FIELD(on_lost), .type = API_CHOICE, .choices = "cancel|takeover|continue"},
+    {FIELD(on_client_gone), .type = API_CHOICE, .choices = "cancel|continue"},
+    {FIELD(linked_from), .type = API_TEXT, .max = 2 * RUN_ID_MAX + 1},
+    {FIELD(retry_of), .type = API_ID},
+    {FIELD(resumed_from), .type = API_ID},
+    {FIELD(epoch), .type = API_INT, .min = 1, .max = UINT32_MAX},
+    {FIELD(takeover), .type = API_BOOL},
+    {FIELD(incarnation), .type = API_ID},
+};
+#undef FIELD
+
+/* The claimed path to a parent that was named by id. What is stored of a parent here is the truth;
+ * else the ids between root and parent stay open: a cut. */
+static bool path_to_parent(struct agentd *d, const struct start_members *asked,
+                           struct start_room *room, struct str *path, struct api_fault *fault)
+{
+    struct agent_run_view parent;
+    struct str root = asked->root;
+    if (asked->parent.len == 0) {
+        *path = root;
+        return true;
+    }
+    if (agent_find_run(d->agent, asked->parent, agentd_now(d), &parent)
+        && (root.len == 0 || str_eq(root, parent.root))) {
+        *path = parent.path;
+        return true;
+    }
+    if (root.len == 0)
+        root = id_minted_root(asked->parent);
+    if (root.len == 0)
+        return api_fault(fault, PROBLEM_NOT_FOUND, "parent",
+                         "the parent does not run here: name its root too, or pass its baggage on");
+    int len = str_eq(root, asked->parent)
+                  ? snprintf(room->path, sizeof room->path, "%.*s", (int)root.len, root.at)
+                  : snprintf(room->path, sizeof room->path, "%.*s..%.*s", (int)root.len, root.at,
+                             (int)asked->parent.len, asked->parent.at);
+    *path = (struct str){room->path, (size_t)len};
+    return true;
+}
+
+static bool take_place(struct agentd *d, struct http_request *request,
+                       const struct start_members *asked, struct ask_start *out,
+                       struct start_room *room, struct api_fault *fault)
+{
+    struct span ttl = SPAN_NONE;
+    struct str claimed = STR_NONE;
+    bool says_where = asked->parent.len > 0 || asked->root.len > 0;
+    struct str header = asked->baggage.len > 0 ? asked->baggage : http_header(request, "baggage");
+    if (says_where && asked->baggage.len > 0)
+        return api_fault(fault, PROBLEM_INVALID, "baggage",
+                         "give either baggage, or parent and root");
+    room->others = header;
+    if (header.len > 0 && d->settings->baggage == BAGGAGE_TRUST && !asked->entry
+        && baggage_parse(header, &claimed, &ttl) != ERR_OK)
+        return api_fault(fault, PROBLEM_INVALID, "baggage",
+                         "the brakewire member of baggage is not 1.<root>.<...>.<parent>");
+    if (ttl.ms >= 0 && (out->deadline.ms < 0 || ttl.ms < out->deadline.ms))
+        out->deadline = ttl;
+    out->path = claimed;
+    if (says_where && !path_to_parent(d, asked, room, &out->path, fault))
+        return false;
+    out->path_was_given = out->path.len > 0;
+    return true;
+}
+
+static bool take_start(struct agentd *d, struct http_request *request,
+                       const struct start_members *asked, struct ask_start *out,
+                       struct start_room *room, struct api_fault *fault)
+{
+    *out = (struct ask_start){
+        .run_id = asked->run_id,
+        .entry = asked->entry,
+        .strict = asked->strict,
+        .deadline = asked->deadline_ms,
+        .collateral_allowed = asked->collateral == 1,
+        .on_end = (enum on_end)asked->on_end,
+        .on_lost = (enum on_lost)asked->on_lost,
+        .on_client_gone = (enum on_client_gone)asked->on_client_gone,
+        .epoch = (uint32_t)asked->epoch,
+        .takeover = asked->takeover,
+        .incarnation = asked->incarnation,
+        .meta = {.agent = asked->agent,
+                 .thread = asked->thread_id,
+                 .linked_from = asked->linked_from,
+                 .retry_of = asked->retry_of,
+                 .resumed_from = asked->resumed_from},
+    };
+    if (asked->linked_from.len > 0 && !names_a_run(asked->linked_from, false))
+        return api_fault(fault, PROBLEM_INVALID, "linked_from", "linked_from must be <root>/<run>");
+    if (asked->epoch > 0 && asked->run_id.len == 0)
+        return api_fault(fault, PROBLEM_INVALID, "epoch", "epoch adopts a run: name its run_id");
+    return (asked->labels == NULL || take_labels(asked->labels, &out->meta, fault))
+           && (asked->stop == NULL || take_stop(request, asked->stop, out, fault))
+           && take_place(d, request, asked, out, room, fault);
+}
+
+bool request_start(struct agentd *d, struct http_request *request, const json_t *body,
+                   struct ask_start *out, struct start_room *room)
+{
+    struct api_fault fault;
+    struct start_members asked = {.deadline_ms = SPAN_NONE};
+    if (!api_read_members(request, body, start_members,
+                          sizeof start_members / sizeof start_members[0], &asked))
+        return false;
+    if (take_start(d, request, &asked, out, room, &fault))
+        return true;
+    api_answer_fault(request, &fault);
+    return false;
+}
+
+/* ---- asks about a run ---------------------------------------------------------------------- */
+
+struct run_members {
+    int64_t epoch;
+    int phase, state, kind;
+    const json_t *found_by;
+    struct str to, write_id, bytes;
+};
+#define FIELD(name) API_FIELD(struct run_members, name)
+#define EPOCH \
+    {FIELD(epoch), .type = API_INT, .min = 1, .max = UINT32_MAX} /* the core asks for it */
+
+bool request_ack(struct http_request *request, const json_t *body, struct ask_ack *out)
+{
+    static const struct api_member members[] = {
+        EPOCH,
+        {FIELD(phase), .type = API_CHOICE, .choices = "acknowledged|cleaned_up|checkpointed",
+         .required = true},
+    };
+    struct run_members asked = {0};
+    if (!api_read_members(request, body, members, sizeof members / sizeof members[0], &asked))
+        return false;
+    *out = (struct ask_ack){.epoch = (uint32_t)asked.epoch, .phase = (enum ack_phase)asked.phase};
+    return true;
+}
+
+static bool take_found(const json_t *words, uint32_t *found)
+{
+    static const char *const known[] = {"pid", "cgroup", "subreaper", "token"};
+    for (size_t i = 0; i < json_array_size(words); i++) {
+        const char *word = json_string_value(json_array_get(words, i));
+        size_t bit = 0;
+        while (bit < 4 && (word == NULL || strcmp(word, known[bit]) != 0))
+            bit++;
+        if (bit == 4)
+            return false;
+        *found |= UINT32_C(1) << bit;
+    }
+    return true;
+}
+
+bool request_end(struct http_request *request, const json_t *body, struct ask_end *out)
+{
+    static const struct api_member members[] = {
+        EPOCH,
+        {FIELD(state), .type = API_CHOICE, .choices = "success|error|paused|cancelled|rolled_back",
+         .required = true},
+        {FIELD(found_by), .type = API_ARRAY, .max = 4},
+    };
+    static const enum run_state states[] = {RUN_SUCCESS, RUN_ERROR, RUN_PAUSED, RUN_CANCELLED,
+                                            RUN_ROLLED_BACK};
+    struct api_fault fault;
+    struct run_members asked = {0};
+    if (!api_read_members(request, body, members, sizeof members / sizeof members[0], &asked))
+        return false;
+    *out = (struct ask_end){.epoch = (uint32_t)asked.epoch, .state = states[asked.state]};
+    if (take_found(asked.found_by, &out->found))
+        return true;
+    api_fault(&fault, PROBLEM_INVALID, "found_by",
+              "found_by holds pid, cgroup, subreaper or token");
+    api_answer_fault(request, &fault);
+    return false;
+}
+
+bool request_link(struct http_request *request, const json_t *body, struct ask_link *out)
+{
+    static const struct api_member members[] = {
+        EPOCH,
+        {FIELD(kind), .type = API_CHOICE, .choices = "root|a2a|langgraph|http", .required = true},
+        {FIELD(to), .type = API_TEXT, .min = 1, .max = TEXT_MAX_BYTES, .required = true},
+    };
+    struct api_fault fault = {.problem = PROBLEM_NONE};
+    struct run_members asked = {0};
+    if (!api_read_members(request, body, members, sizeof members / sizeof members[0], &asked))
+        return false;
+    *out = (struct ask_link){.epoch = (uint32_t)asked.epoch,
+                             .link = {.kind = (enum link_kind)asked.kind, .to = asked.to}};
+    if (out->link.kind != LINK_ROOT)
+        api_fault(&fault, PROBLEM_UNSUPPORTED, "kind", "this version follows links of kind root");
+    else if (!names_a_run(asked.to, true))
+        api_fault(&fault, PROBLEM_INVALID, "to", "to must be <root> or <root>/<run>");
+    if (fault.problem == PROBLEM_NONE)
+        return true;
+    api_answer_fault(request, &fault);
+    return false;
+}
+
+/* Into fresh memory; NULL when it is not base64 or there is none. */
+static char *decode_base64(struct str text, size_t *len)
+{
+    size_t padding = 0;
+    if (text.len % 4 != 0)
+        return NULL;
+    while (padding < 2 && padding < text.len && text.at[text.len - 1 - padding] == '=')
+        padding++;
+    for (size_t i = 0; i < text.len - padding; i++)
+        if (strchr("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/", text.at[i])
+            == NULL)
+            return NULL;
+    unsigned char *bytes = malloc(text.len / 4 * 3 + 1);
+    if (bytes == NULL)
+        return NULL;
+    EVP_DecodeBlock(bytes, (const unsigned char *)text.at, (int)text.len);
+    *len = text.len / 4 * 3 - padding;
+    return (char *)bytes;
+}
+
+bool request_fence(struct http_request *request, const json_t *body, struct ask_fence *out,
+                   char **bytes)
+{
+    enum { BYTES_MAX = 1 << 20, BASE64_MAX = (BYTES_MAX + 2) / 3 * 4 };
+    static const struct api_member members[] = {
+        EPOCH,
+        {FIELD(write_id), .type = API_TEXT, .min = 1, .max = 128, .required = true},
+        {FIELD(bytes), .type = API_TEXT, .max = BASE64_MAX},
+    };
+    struct api_fault fault;
+    struct run_members asked = {0};
+    *bytes = NULL;
+    if (!api_read_members(request, body, members, sizeof members / sizeof members[0], &asked))
+        return false;
+    *out = (struct ask_fence){.epoch = (uint32_t)asked.epoch, .write_id = asked.write_id};
+    if (asked.bytes.len == 0)
+        return true;
+    *bytes = decode_base64(asked.bytes, &out->bytes.len);
+    out->bytes.at = *bytes;
+    if (*bytes != NULL)
+        return true;
+    api_fault(&fault, PROBLEM_INVALID, "bytes", "bytes must be base64 with its padding");
+    api_answer_fault(request, &fault);
+    return false;
+}
