@@ -18,11 +18,12 @@ struct http_call {
     struct span timeout;        /* 0: 70 s, above the longest wait */
     const char *const *headers; /* NULL-terminated "Name: value", may be NULL */
 };
-/* status: HTTP status; body: replaced. ERR_OFFLINE: nobody answers there (why: text for a person). */
+/* status: HTTP status; body: replaced. ERR_OFFLINE: nobody answers there (why: text for a person).
+ */
 enum err http_client_call(struct http_client *client, const struct http_call *call, long *status,
                           struct buf *body, const char **why) MUST_CHECK;
-/* Blocks, handing over each piece as it comes, until the peer ends, the timeout passes (0: never), or
- * on_bytes returns false. */
+/* Blocks, handing over each piece as it comes, until the peer ends, the timeout passes (0: never),
+ * or on_bytes returns false. */
 enum err http_client_stream(struct http_client *client, const struct http_call *call, long *status,
                             bool (*on_bytes)(void *owner, struct str bytes), void *owner,
                             const char **why) MUST_CHECK;
