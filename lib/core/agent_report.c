@@ -18,17 +18,23 @@ static void queue(struct agent *agent, struct agent_run *run)
         list_add_last(&agent->flush, &root->in_flush);
 }
 
+/* Of what is over Redis takes one thing more: that a lost run is proven dead. */
+static bool may_be_reported(const struct agent_run *run)
+{
+    uint32_t news = unreported(run);
+    return run_is_live(run->state) ? news != 0
+                                   : run->state == RUN_LOST && (news & RUN_FLAG_GONE) != 0;
+}
+
 void report_later(struct agent *agent, struct agent_run *run, uint32_t flags)
 {
     run->flags |= flags;
-    if (unreported(run) != 0)
-        queue(agent, run);
+    report_again(agent, run);
 }
 
 void report_again(struct agent *agent, struct agent_run *run)
 {
-    bool is_gone = run->state == RUN_LOST && (unreported(run) & RUN_FLAG_GONE) != 0;
-    if (is_gone || (run_is_live(run->state) && unreported(run) != 0))
+    if (may_be_reported(run))
         queue(agent, run);
 }
 

@@ -205,8 +205,6 @@ static struct store_call *look(struct agent *agent, struct agent_run *run, enum 
 
 static void look_for_claim(struct agent *agent, struct agent_run *run)
 {
-    struct str root = str_of(run->root->id);
-    run->is_claimed = !str_eq(id_minted_root(run->id), root);
     run->claimed_at = agent->now;
     if (run->is_claimed)
         look(agent, run, CALL_CLAIM, STORE_FIND_CLAIM, run->id);
@@ -248,6 +246,7 @@ static void look_for_origin(struct agent *agent, struct agent_run *run, struct s
 
 static void look_around(struct agent *agent, struct agent_run *run)
 {
+    run->is_claimed = !str_is(id_minted_root(run->id), run->root->id);
     if (!agent->is_linked) {
         start_without_redis(agent, run, true);
         return;
