@@ -1,28 +1,23 @@
 /* redis_link against a real server: order, pub/sub on one connection, and every way to lose it. */
-#include <errno.h>
 #include <hiredis/hiredis.h>
 #include <setjmp.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/prctl.h>
-#include <sys/wait.h>
-#include <unistd.h>
 #include <uv.h>
 /* last: cmocka wants the headers above */
 #include <cmocka.h>
 
 #include "io/redis_link.h"
 #include "io/redis_url.h"
+#include "support/redis_server.h"
 
 enum { WAIT_MS = 10000, REPLIES = 64, TEXT = 256 };
 
 struct scene {
     uv_loop_t loop;
     uv_timer_t tick; /* makes UV_RUN_ONCE return, so that a wait is bounded */
-    char folder[64], socket[96], config[96];
-    pid_t server;
+    struct redis_process server;
     struct redis_link *link;
     unsigned ups, downs, pushes, closed, lost;
     char why[TEXT], push_kind[TEXT], push_channel[TEXT], push_bytes[TEXT];
@@ -94,38 +89,13 @@ static void answered(void *owner, const struct redisReply *reply)
         snprintf(out, TEXT, "%s", reply->str != NULL ? reply->str : "nil");
 }
 
-static void start_server(struct scene *scene)
-{
-    scene->server = fork();
-    if (scene->server == 0) {
-        prctl(PR_SET_PDEATHSIG, SIGKILL);
-        if (freopen("/dev/null", "w", stdout) == NULL)
-            _exit(1);
-        execl("/usr/bin/redis-server", "redis-server", "--port", "0", "--unixsocket", scene->socket,
-              "--dir", scene->folder, "--save", "", "--appendonly", "no", (char *)NULL);
-        _exit(127);
-    }
-    assert_true(scene->server > 0);
-}
-
-static void kill_server(struct scene *scene)
-{
-    kill(scene->server, SIGKILL);
-    kill(scene->server, SIGCONT);
-    waitpid(scene->server, NULL, 0);
-}
-
 static int set_up(void **state)
 {
     struct scene *scene = calloc(1, sizeof *scene);
-    strcpy(scene->folder, "/tmp/redis-link-XXXXXX");
-    if (mkdtemp(scene->folder) == NULL)
-        return -1;
-    snprintf(scene->socket, sizeof scene->socket, "%s/s", scene->folder);
     uv_loop_init(&scene->loop);
     uv_timer_init(&scene->loop, &scene->tick);
     uv_timer_start(&scene->tick, ticked, 2, 2);
-    start_server(scene);
+    redis_process_start(&scene->server, KIND_REDIS, NULL);
     *state = scene;
     return 0;
 }
@@ -139,9 +109,7 @@ static int tear_down(void **state)
     uv_close((uv_handle_t *)&scene->tick, NULL);
     uv_run(&scene->loop, UV_RUN_DEFAULT);
     bool clean = uv_loop_close(&scene->loop) == 0 && scene->closed >= due;
-    kill_server(scene);
-    unlink(scene->socket);
-    rmdir(scene->folder);
+    redis_process_end(&scene->server);
     free(scene);
     return clean ? 0 : -1;
 }
@@ -159,16 +127,15 @@ static int tear_down(void **state)
 static void open_with(struct scene *scene, struct redis_target target)
 {
     if (target.url == NULL)
-        target.url = scene->socket;
+        target.url = scene->server.url;
     assert_int_equal(redis_link_open(&scene->loop, &target, &events, scene, &scene->link), ERR_OK);
 }
 
-/* The attempts that failed while the server was starting do not belong to the story. */
 static void open_until_up(struct scene *scene, struct redis_target target)
 {
     open_with(scene, target);
     WAIT_FOR(scene, scene->ups == 1);
-    scene->downs = 0;
+    assert_int_equal(scene->downs, 0);
 }
 
 static void open_link(struct scene *scene)
@@ -212,6 +179,32 @@ static void it_comes_up_knowing_the_server(void **state)
     assert_true(strcmp(scene->name, "redis") == 0 || strcmp(scene->name, "valkey") == 0);
     ask(scene, "CLIENT GETNAME");
     assert_string_equal(last_answer(scene), "story");
+}
+
+static void it_speaks_over_tcp_and_selects_its_database(void **state)
+{
+    struct scene *scene = *state;
+    char url[TEXT];
+    snprintf(url, sizeof url, "redis://localhost:%d/3", scene->server.port);
+    open_until_up(scene, (struct redis_target){.url = url});
+    ask(scene, "SET here 1");
+    ask(scene, "SELECT 3");
+    ask(scene, "GET here");
+    assert_string_equal(last_answer(scene), "1");
+    assert_true(redis_link_stats(scene->link)->bytes_out > 0);
+}
+
+static void a_valkey_says_its_own_name(void **state)
+{
+    struct scene *scene = *state;
+    if (!redis_kind_is_installed(KIND_VALKEY)) {
+        print_message("skipped: valkey-server is not installed\n");
+        skip();
+    }
+    redis_process_end(&scene->server);
+    redis_process_start(&scene->server, KIND_VALKEY, NULL);
+    open_link(scene);
+    assert_string_equal(scene->name, "valkey");
 }
 
 static void answers_come_in_the_order_of_the_commands(void **state)
@@ -298,12 +291,12 @@ static void a_restarted_server_is_found_again(void **state)
     char first_run_id[TEXT];
     open_link(scene);
     strcpy(first_run_id, scene->run_id);
-    kill_server(scene);
+    redis_process_kill(&scene->server);
     WAIT_FOR(scene, scene->downs >= 3);
     assert_false(redis_link_is_up(scene->link));
     assert_int_equal(say(scene, "PING"), ERR_OFFLINE);
     assert_int_equal(subscribe(scene, "SUBSCRIBE", "news"), ERR_OFFLINE);
-    start_server(scene);
+    redis_process_again(&scene->server);
     WAIT_FOR(scene, scene->ups == 2);
     assert_string_not_equal(scene->run_id, first_run_id);
 }
@@ -312,10 +305,10 @@ static void a_silent_server_is_noticed_by_ping(void **state)
 {
     struct scene *scene = *state;
     open_until_up(scene, (struct redis_target){.ping_every = MILLIS(40)});
-    kill(scene->server, SIGSTOP);
+    redis_process_pause(&scene->server);
     WAIT_FOR(scene, scene->downs == 1);
     assert_string_equal(scene->why, "the server is silent");
-    kill(scene->server, SIGCONT);
+    redis_process_resume(&scene->server);
     WAIT_FOR(scene, scene->ups == 2);
 }
 
@@ -487,6 +480,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         STORY(it_comes_up_knowing_the_server),
+        STORY(it_speaks_over_tcp_and_selects_its_database),
+        STORY(a_valkey_says_its_own_name),
         STORY(answers_come_in_the_order_of_the_commands),
         STORY(commands_and_subscriptions_share_the_connection),
         STORY(a_refused_subscribe_is_answered_and_costs_nothing_else),
