@@ -13,6 +13,7 @@ export ASAN_OPTIONS=allocator_may_return_null=1 UBSAN_OPTIONS=print_stacktrace=1
 
 if [ $# = 0 ]; then
     for target in "$build"/bin/fuzz_*; do
+        [ -e "$target" ] || { echo "no fuzz target in $build"; exit 1; }
         name=$(basename "$target")
         set -- "$@" "${name#fuzz_}"
     done
@@ -21,9 +22,15 @@ failed=0
 for name in "$@"; do
     found=$build/fuzz/$name
     mkdir -p "$found/corpus"
-    echo "== $name, $seconds s"
-    "$build/bin/fuzz_$name" -max_total_time="$seconds" -timeout=5 -rss_limit_mb=2048 \
-        -print_final_stats=0 -verbosity=0 -artifact_prefix="$found/" "$found/corpus" \
-        "tests/fuzz/corpus/$name" || failed=1
+    if "$build/bin/fuzz_$name" -max_total_time="$seconds" -timeout=5 -rss_limit_mb=2048 \
+        -print_final_stats=1 -artifact_prefix="$found/" "$found/corpus" "tests/fuzz/corpus/$name" \
+        >"$found/log" 2>&1; then
+        runs=$(sed -n 's/^stat::number_of_executed_units: *//p' "$found/log")
+        echo "$name: nothing broken by $runs inputs in $seconds s"
+    else
+        tail -n 60 "$found/log"
+        echo "$name: BROKEN; the input is $(find "$found" -maxdepth 1 -newer "$found/corpus" -name '*-*' | head -n 1)"
+        failed=1
+    fi
 done
 exit "$failed"
