@@ -1,0 +1,41 @@
+/* What `brakectl check` looks at, and what it found. */
+#ifndef BRAKECTL_CHECK_H
+#define BRAKECTL_CHECK_H
+
+#include "brakectl/ctl.h"
+
+enum finding { FOUND_GOOD, FOUND_DOUBTFUL, FOUND_BAD };
+
+enum { FINDINGS_MAX = 32, FINDING_TEXT_MAX = 200 };
+
+struct findings {
+    size_t count;
+    struct {
+        enum finding finding;
+        const char *subject;
+        char found[FINDING_TEXT_MAX];
+        const char *advice; /* "" when there is nothing to do */
+    } item[FINDINGS_MAX];
+};
+
+/* advice: static; what to do about it when it is not good. */
+void found(struct findings *findings, enum finding finding, const char *subject, const char *advice,
+           const char *format, ...) __attribute__((format(printf, 5, 6)));
+
+/* url: as everywhere (redis://, unix://, a path); user, password: NULL: as the url says. */
+struct check_redis {
+    const char *url, *user, *password, *namespace;
+};
+void check_redis(const struct check_redis *redis, struct findings *findings);
+/* known: the agentd's own word on where Redis is and which namespace it serves. */
+struct check_known {
+    char redis_url[256], namespace[32];
+};
+void check_agentd(const struct ctl *ctl, struct findings *findings, struct check_known *known);
+void check_broker(const struct ctl *ctl, struct findings *findings);
+
+/* Milliseconds with two decimals: the middle one of `count` measurements in ns; sorts them. */
+double middle_ms(int64_t *ns, size_t count);
+int64_t nanoseconds_now(void);
+
+#endif

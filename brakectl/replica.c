@@ -1,0 +1,65 @@
+/* `brakectl replica`: the agentds that Redis knows. */
+#include <stdio.h>
+
+#include "brakectl/commands.h"
+#include "brakectl/print.h"
+
+static void add_row(struct table *table, const json_t *replica)
+{
+    char since[16], away[24] = "-";
+    bool leased = json_is_yes(replica, "leased");
+    int64_t away_ms = json_number(replica, "without_lease_ms");
+    if (away_ms > 0)
+        span_text(MILLIS(away_ms), away);
+    table_add(table, PLAIN, "%s", json_text(replica, "replica_id"));
+    table_add(table, leased ? GREEN : RED, "%s", leased ? "alive" : "silent");
+    table_add(table, PLAIN, "%s", away);
+    table_add(table, PLAIN, "%s", clock_of(json_text(replica, "since"), since));
+    table_add(table, DIM, "%s", json_text(replica, "generation"));
+}
+
+static void print_replicas(const struct ctl *ctl, const json_t *answer)
+{
+    static const char *const headings[] = {"REPLICA", "LEASE", "SILENT FOR", "SINCE", "GENERATION"};
+    struct table table;
+    struct buf out = {0};
+    size_t i;
+    json_t *replica;
+    table_init(&table, sizeof headings / sizeof *headings);
+    for (size_t k = 0; k < table.columns; k++)
+        table_add(&table, BOLD, "%s", headings[k]);
+    json_array_foreach(json_object_get(answer, "replicas"), i, replica) add_row(&table, replica);
+    table_print(&table, ctl->colour, &out);
+    if (json_is_yes(answer, "sweep_suspended"))
+        paint(&out, ctl->colour, RED, "too many were lost at once: nobody is declared lost now\n");
+    fwrite(out.bytes, 1, out.len, stdout);
+    buf_fini(&out);
+    table_fini(&table);
+}
+
+static int replica_main(const struct ctl *ctl, const void *settings, int count, char *words[])
+{
+    (void)settings;
+    (void)count;
+    (void)words;
+    struct answer answer;
+    int code = EXIT_DONE;
+    broker_answer_to(ctl, "GET", "/v1/replicas", NULL, &answer);
+    if (!answer_is_good(&answer))
+        code = answer_complain(ctl, &answer, ctl->broker);
+    else if (ctl->json)
+        json_show(answer.json);
+    else
+        print_replicas(ctl, answer.json);
+    answer_fini(&answer);
+    return code;
+}
+
+const struct command command_replica = {
+    .name = "replica",
+    .words = "",
+    .about = "list the agentds, and whether they give signs of life",
+    .examples = "  brakectl replica\n"
+                "  brakectl --json replica | jq '.replicas[] | select(.leased | not)'\n",
+    .run = replica_main,
+};

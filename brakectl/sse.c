@@ -1,0 +1,167 @@
+#include "brakectl/sse.h"
+
+#include <curl/curl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/buf.h"
+#include "base/mem.h"
+
+enum { LINE_MAX_BYTES = 64 * 1024 * 1024, EVENT_NAME_MAX = 32 };
+
+struct sse {
+    CURLM *multi;
+    CURL *easy;
+    struct curl_slist *headers;
+    sse_event on_event;
+    void *owner;
+    struct buf line, data;
+    char name[EVENT_NAME_MAX];
+    char why[CURL_ERROR_SIZE];
+    bool is_open;
+};
+
+static void dispatch(struct sse *sse)
+{
+    if (sse->data.len > 0) {
+        json_t *json = json_loadb(sse->data.bytes, sse->data.len, 0, NULL);
+        sse->on_event(sse->owner, sse->name[0] != '\0' ? sse->name : "message", json);
+        json_decref(json);
+    }
+    buf_clear(&sse->data);
+    sse->name[0] = '\0';
+}
+
+/* Lines that begin with ':' are heartbeats; ids are not needed: each connect begins with all. */
+static void take_line(struct sse *sse, struct str line)
+{
+    if (line.len == 0) {
+        dispatch(sse);
+        return;
+    }
+    struct str rest = line, field = str_cut(&rest, ':');
+    if (rest.len > 0 && rest.at[0] == ' ')
+        rest = (struct str){rest.at + 1, rest.len - 1};
+    if (str_is(field, "event"))
+        snprintf(sse->name, sizeof sse->name, "%.*s", (int)rest.len, rest.at);
+    else if (str_is(field, "data"))
+        (void)buf_add_str(&sse->data, rest);
+}
+
+static size_t take_bytes(const char *bytes, size_t size, size_t count, void *owner)
+{
+    struct sse *sse = owner;
+    struct str rest = {bytes, size * count};
+    while (rest.len > 0) {
+        const char *end = memchr(rest.at, '\n', rest.len);
+        size_t len = end != NULL ? (size_t)(end - rest.at) : rest.len;
+        if (buf_add(&sse->line, rest.at, len) != ERR_OK)
+            return 0;
+        rest = (struct str){rest.at + len, rest.len - len};
+        if (end == NULL)
+            break;
+        rest = (struct str){rest.at + 1, rest.len - 1};
+        if (sse->line.len > 0 && sse->line.bytes[sse->line.len - 1] == '\r')
+            sse->line.len--;
+        take_line(sse, buf_str(&sse->line));
+        buf_clear(&sse->line);
+    }
+    return size * count;
+}
+
+static bool name_headers(struct sse *sse, const char *token)
+{
+    char line[320];
+    sse->headers = curl_slist_append(NULL, "Accept: text/event-stream");
+    if (token == NULL || sse->headers == NULL)
+        return sse->headers != NULL;
+    snprintf(line, sizeof line, "Authorization: Bearer %s", token);
+    return curl_slist_append(sse->headers, line) != NULL;
+}
+
+static void describe(struct sse *sse, const char *where, const char *path)
+{
+    char url[1024];
+    bool is_unix = strncmp(where, "unix:", 5) == 0;
+    snprintf(url, sizeof url, "%s%s", is_unix ? "http://localhost" : where, path);
+    curl_easy_setopt(sse->easy, CURLOPT_URL, url);
+    if (is_unix)
+        curl_easy_setopt(sse->easy, CURLOPT_UNIX_SOCKET_PATH, where + 5);
+    curl_easy_setopt(sse->easy, CURLOPT_PROXY, "");
+    curl_easy_setopt(sse->easy, CURLOPT_NOSIGNAL, 1L);
+    curl_easy_setopt(sse->easy, CURLOPT_HTTPHEADER, sse->headers);
+    curl_easy_setopt(sse->easy, CURLOPT_FAILONERROR, 1L);
+    curl_easy_setopt(sse->easy, CURLOPT_ERRORBUFFER, sse->why);
+    curl_easy_setopt(sse->easy, CURLOPT_WRITEFUNCTION, take_bytes);
+    curl_easy_setopt(sse->easy, CURLOPT_WRITEDATA, sse);
+    /* A half-open connection: agentd and broker send a comment every 15 s. */
+    curl_easy_setopt(sse->easy, CURLOPT_LOW_SPEED_LIMIT, 1L);
+    curl_easy_setopt(sse->easy, CURLOPT_LOW_SPEED_TIME, 40L);
+}
+
+struct sse *sse_new(const char *where, const char *path, const char *token, sse_event on_event,
+                    void *owner)
+{
+    struct sse *sse = mem_new(sizeof *sse);
+    if (sse == NULL)
+        return NULL;
+    sse->line.limit = sse->data.limit = LINE_MAX_BYTES;
+    sse->on_event = on_event;
+    sse->owner = owner;
+    sse->multi = curl_multi_init();
+    sse->easy = curl_easy_init();
+    if (sse->multi == NULL || sse->easy == NULL || !name_headers(sse, token)) {
+        sse_free(sse);
+        return NULL;
+    }
+    describe(sse, where, path);
+    sse->is_open = curl_multi_add_handle(sse->multi, sse->easy) == CURLM_OK;
+    return sse;
+}
+
+void sse_free(struct sse *sse)
+{
+    if (sse == NULL)
+        return;
+    if (sse->multi != NULL && sse->easy != NULL)
+        curl_multi_remove_handle(sse->multi, sse->easy);
+    curl_easy_cleanup(sse->easy);
+    curl_multi_cleanup(sse->multi);
+    curl_slist_free_all(sse->headers);
+    buf_fini(&sse->line);
+    buf_fini(&sse->data);
+    mem_free(sse);
+}
+
+bool sse_is_open(const struct sse *sse)
+{
+    return sse->is_open;
+}
+
+const char *sse_why(const struct sse *sse)
+{
+    return sse->why[0] != '\0' ? sse->why : "the stream ended";
+}
+
+static void wait_for_fd(int fd, struct span longest)
+{
+    struct pollfd wanted = {.fd = fd, .events = POLLIN};
+    (void)poll(&wanted, fd >= 0 ? 1 : 0, (int)longest.ms);
+}
+
+void sse_wait(struct sse *sse, int fd, struct span longest)
+{
+    if (sse == NULL || !sse->is_open) {
+        wait_for_fd(fd, longest);
+        return;
+    }
+    struct curl_waitfd other = {.fd = fd, .events = CURL_WAIT_POLLIN};
+    int running = 0;
+    curl_multi_perform(sse->multi, &running);
+    if (running > 0) {
+        curl_multi_poll(sse->multi, &other, fd >= 0 ? 1 : 0, (int)longest.ms, NULL);
+        curl_multi_perform(sse->multi, &running);
+    }
+    sse->is_open = running > 0;
+}
