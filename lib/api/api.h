@@ -127,6 +127,7 @@ struct api_cancel_about {
     bool at_agentd;         /* tell `told_here` */
     size_t told_here;
 };
+json_t *api_counts(const struct tally *tally); /* the `counts` object */
 json_t *api_cancel_answer(const struct cancel_result *result, const struct api_cancel_about *about);
 /* The whole answer: a problem, or 202 requested, or 200 when what was waited for is true. */
 void api_answer_cancel(struct http_request *request, const struct cancel_result *result,

@@ -58,7 +58,7 @@ bool api_cancel_ask(struct http_request *request, const json_t *body, struct str
     return true;
 }
 
-static json_t *counts(const struct tally *tally)
+json_t *api_counts(const struct tally *tally)
 {
     json_t *json = json_object();
     const struct {
@@ -138,7 +138,7 @@ json_t *api_cancel_answer(const struct cancel_result *result, const struct api_c
                          && result->unconfirmed_count == 0));
     api_set(json, "closed", json_boolean(result->closed));
     if (result->counted) {
-        api_set(json, "counts", counts(&result->tally));
+        api_set(json, "counts", api_counts(&result->tally));
         api_set(json, "names", names(&result->tally));
     }
     api_set(json, "unconfirmed_replicas", list_of(result->unconfirmed, result->unconfirmed_count));
@@ -159,7 +159,7 @@ static void answer_problem(struct http_request *request, const struct cancel_res
     if (result->target_state != RUN_NONE)
         api_set(extra, "state", json_string(run_state_name(result->target_state)));
     if (result->counted)
-        api_set(extra, "counts", counts(&result->tally));
+        api_set(extra, "counts", api_counts(&result->tally));
     api_problem(request, result->problem, result->detail, extra);
 }
 

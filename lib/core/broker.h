@@ -1,9 +1,9 @@
 /* What a broker does in the background, whichever of them holds the lock in Redis.
  *
  * Every `sweep_every` the holder of bw:lock:sweep reads the replicas and their leases, declares the
- * runs of a replica that is gone suspect and then lost, enforces deadlines of runs whose agentd is gone,
- * publishes again the cancels whose scope has not stopped, follows links that nobody carries, and forgets roots whose
- * key has expired. Pure, like the agent. */
+ * runs of a replica that is gone suspect and then lost, enforces deadlines of runs whose agentd is
+ * gone, publishes again the cancels whose scope has not stopped, follows links that nobody carries,
+ * and forgets roots whose key has expired. Pure, like the agent. */
 #ifndef CORE_BROKER_H
 #define CORE_BROKER_H
 
@@ -11,12 +11,12 @@
 #include "core/store_call.h"
 
 struct broker_options {
-    struct str id;               /* this broker, holder of locks */
-    struct span lease;           /* of replicas; nobody is lost before two of them */
-    struct span lost_grace;      /* on_lost = continue: suspect for so much longer, then lost */
-    struct span sweep_every;     /* 1 s */
+    struct str id;                /* this broker, holder of locks */
+    struct span lease;            /* of replicas; nobody is lost before two of them */
+    struct span lost_grace;       /* on_lost = continue: suspect for so much longer, then lost */
+    struct span sweep_every;      /* 1 s */
     struct span retransmit_every; /* 5 s: at most so often for one root */
-    size_t roots_per_sweep;      /* 200 */
+    size_t roots_per_sweep;       /* 200 */
     uint64_t token_base;
     size_t (*encode)(const struct cancel_record *record, char *out);
     bool (*decode)(struct str bytes, struct cancel_record *out);
@@ -24,11 +24,11 @@ struct broker_options {
 };
 
 enum broker_event_kind {
-    BROKER_LINK_UP,        /* lost = Redis may have forgotten */
+    BROKER_LINK_UP, /* lost = Redis may have forgotten */
     BROKER_LINK_DOWN,
-    BROKER_ANSWER,         /* token, answer */
+    BROKER_ANSWER,          /* token, answer */
     BROKER_CANCEL_ANSWERED, /* ask, result: of a BROKER_DO_ASK_CANCEL (links, deadlines) */
-    BROKER_CONFIRM_LOSSES, /* an operator says: go on sweeping */
+    BROKER_CONFIRM_LOSSES,  /* an operator says: go on sweeping */
     BROKER_TIME_PASSED
 };
 struct broker_event {
@@ -85,7 +85,7 @@ size_t broker_suspect_replicas(const struct broker *broker);
 struct broker_replica_view {
     struct str replica, generation; /* "" generation: no lease */
     bool leased;
-    struct span without_lease;      /* seen without one for so long */
+    struct span without_lease; /* seen without one for so long */
     int64_t since_ms;
 };
 bool broker_next_replica(const struct broker *broker, size_t *at, struct instant now,

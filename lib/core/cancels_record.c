@@ -236,6 +236,7 @@ static void answer_dry_run(struct cancels *c, struct job *job, const struct tree
             result->covered_by = target->ban->id;
         result->target_state = target->state;
         tally_scope(tree, target, &result->tally);
+        result->tally.complete = result->tally.complete && job->known;
     }
     effect->ask = job->ask.ask;
     effect->asked = &job->ask;

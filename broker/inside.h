@@ -1,0 +1,142 @@
+/* The parts of one broker, for the files of this folder alone.
+ *
+ * brokerd.c    events into the cores, their effects carried out, the alarm set
+ * upstream.c   what comes from Redis
+ * routes.c     what comes over HTTP: cancels and the small answers; reads.c those that read a tree
+ * listing.c    GET /v1/runs; tree_json.c trees and nodes as JSON; events.c event streams
+ * audit.c      who asked what; numbers.c metrics */
+#ifndef BROKER_INSIDE_H
+#define BROKER_INSIDE_H
+
+#include "api/api.h"
+#include "base/list.h"
+#include "base/map.h"
+#include "broker/brokerd.h"
+#include "broker/numbers.h"
+#include "core/broker.h"
+#include "core/cancels.h"
+#include "io/http_server.h"
+#include "store/store.h"
+
+#define CANCELS_TOKEN_BASE (UINT64_C(1) << 62)
+#define OURS               (UINT64_C(1) << 63) /* in an ask: the broker core asked, not a client */
+enum { READS_MAX = 1000, STREAMS_MAX = 1000, BROKER_NAME_MAX = 64 };
+
+/* A request that is answered later. What owns one begins with it. */
+struct pending {
+    struct http_request *request; /* NULL: its peer has hung up */
+    void (*hung_up)(struct pending *pending);
+};
+
+/* A GET that reads from Redis, in one step or several. It goes on to its end when the peer has hung
+ * up, and then answers nobody. */
+struct read {
+    struct pending pending; /* first */
+    struct link in_reads;
+    struct brokerd *daemon;
+    void (*release)(struct read *read); /* frees it and what it holds */
+};
+
+struct brokerd {
+    uv_loop_t *loop;
+    const struct settings *settings;
+    char id[BROKER_NAME_MAX + 1];
+    struct rng rng;
+
+    struct cancels *cancels;
+    struct cancels_effects cancels_todo;
+    struct broker *core;
+    struct broker_effects todo;
+    struct store *store;
+    struct http_server *http;
+    unsigned busy;       /* cores being stepped right now, one within the other */
+    struct list later;   /* cancels that the core asks for; fed when nothing is busy */
+    struct list refused; /* calls that the store did not take, answered by a timer */
+
+    uv_timer_t alarm, refusals, heartbeat, check, audit_poll;
+    bool linked; /* and the generation is known */
+    bool closing;
+    int exit_code;
+
+    struct map asks; /* open cancels, by id as bytes */
+    uint64_t last_ask;
+    struct list reads; /* open GETs */
+    size_t read_count;
+
+    /* events.c */
+    struct map feeds; /* root -> struct feed */
+    struct list audit_streams;
+    uint64_t last_feed;
+    size_t stream_count;
+    char audit_from[64]; /* stream id to go on from */
+    bool audit_asked;
+
+    struct list audit, audit_sent; /* entries that Redis has not taken yet, oldest first */
+    size_t audit_count;
+
+    char *server;     /* run_id of the Redis seen last, NULL at first */
+    char *generation; /* NULL at first */
+    bool server_changed, generation_asked, eviction_checked;
+    struct numbers numbers;
+};
+
+/* ---- brokerd.c ----------------------------------------------------------------------------- */
+struct instant brokerd_now(struct brokerd *d);
+struct wall brokerd_wall(void);
+void feed_cancels(struct brokerd *d, struct cancels_event event);
+void feed_core(struct brokerd *d, struct broker_event event);
+void set_alarm(struct brokerd *d);
+void brokerd_give_up(struct brokerd *d); /* close everything; exit code 1 */
+
+/* ---- upstream.c ---------------------------------------------------------------------------- */
+extern const struct store_events upstream_events;
+void upstream_send(struct brokerd *d, const struct store_call *call, uint64_t token);
+void upstream_subscribe(struct brokerd *d, struct str root, bool watch);
+void upstream_answer_refused(uv_timer_t *timer);
+void upstream_check(uv_timer_t *timer); /* is it the generation we know? */
+
+/* ---- routes.c, reads.c, listing.c ---------------------------------------------------------- */
+extern const struct http_server_events api_events;
+void answer_cancel(struct brokerd *d, uint64_t ask, const struct cancel_result *result);
+void asks_fini(struct brokerd *d);
+/* `bytes` of zeroed memory that begin with a struct read. NULL: it was answered: Redis is away, too
+ * many reads are open, no memory. */
+void *read_open(struct brokerd *d, struct http_request *request, size_t bytes,
+                void (*release)(struct read *read));
+/* Sends its next call. A call that is not taken ends the read with 503. */
+void read_call(struct read *read, const struct store_call *call, store_answered done);
+void read_end(struct read *read); /* its request was answered, or there is nobody to answer */
+/* True: the answer shows trouble and the read has ended with 503. */
+bool read_failed(struct read *read, const struct store_answer *answer);
+void reads_fini(struct brokerd *d);
+void serve_run(void *owner, struct http_request *request, const struct str part[API_PARTS_MAX]);
+void serve_checkpoint(void *owner, struct http_request *request,
+                      const struct str part[API_PARTS_MAX]);
+void serve_tree(void *owner, struct http_request *request, const struct str part[API_PARTS_MAX]);
+void serve_audit(void *owner, struct http_request *request, const struct str part[API_PARTS_MAX]);
+void serve_runs(void *owner, struct http_request *request, const struct str part[API_PARTS_MAX]);
+
+/* ---- tree_json.c --------------------------------------------------------------------------- */
+struct tree_view {
+    struct str under; /* "": the whole tree */
+    int64_t depth;    /* levels below, -1: all */
+    size_t limit;
+};
+json_t *tree_json(const struct tree *tree, struct str root, const struct tree_view *view);
+json_t *node_json(const struct tree_run *run, struct str root);
+json_t *run_json(const struct tree_run *run, struct str root); /* a node, its path and cancel */
+
+/* ---- events.c ------------------------------------------------------------------------------ */
+void serve_events(void *owner, struct http_request *request, const struct str part[API_PARTS_MAX]);
+void events_hint(struct brokerd *d, struct str root);
+void events_closed(void *owner, struct http_stream *stream, void *stream_owner);
+void events_beat(uv_timer_t *timer);
+void events_poll_audit(uv_timer_t *timer);
+
+/* ---- audit.c ------------------------------------------------------------------------------- */
+void audit_note(struct brokerd *d, const struct cancel_result *result,
+                const struct cancel_ask *asked);
+void audit_send_waiting(struct brokerd *d);
+void audit_fini(struct brokerd *d);
+
+#endif

@@ -1,0 +1,74 @@
+/* brakewire-broker: options, signals, the loop. */
+#include <signal.h>
+#include <stdlib.h>
+
+#include "base/log.h"
+#include "broker/brokerd.h"
+
+struct signals {
+    uv_signal_t handle[2];
+    struct brokerd *daemon;
+};
+
+static void on_signal(uv_signal_t *handle, int number)
+{
+    struct signals *signals = handle->data;
+    log_info("signal", "number=%d", number);
+    brokerd_stop(signals->daemon);
+}
+
+/* Unreferenced: they do not keep the loop alive. */
+static void watch_signals(uv_loop_t *loop, struct signals *signals, struct brokerd *daemon)
+{
+    static const int numbers[2] = {SIGTERM, SIGINT};
+    signals->daemon = daemon;
+    signal(SIGPIPE, SIG_IGN);
+    for (int i = 0; i < 2; i++) {
+        uv_signal_init(loop, &signals->handle[i]);
+        signals->handle[i].data = signals;
+        uv_signal_start(&signals->handle[i], on_signal, numbers[i]);
+        uv_unref((uv_handle_t *)&signals->handle[i]);
+    }
+}
+
+static int run(const struct settings *settings)
+{
+    uv_loop_t loop;
+    struct signals signals;
+    struct brokerd *daemon;
+    const char *why = NULL;
+    if (uv_loop_init(&loop) != 0)
+        return EXIT_FAILURE;
+    enum err err = brokerd_open(&loop, settings, &daemon, &why);
+    if (err != ERR_OK) {
+        char quoted[256];
+        log_error("cannot start", "because=%s",
+                  log_quoted(why != NULL ? why : err_text(err), quoted, sizeof quoted));
+        return EXIT_FAILURE;
+    }
+    watch_signals(&loop, &signals, daemon);
+    uv_run(&loop, UV_RUN_DEFAULT);
+    for (int i = 0; i < 2; i++)
+        uv_close((uv_handle_t *)&signals.handle[i], NULL);
+    uv_run(&loop, UV_RUN_DEFAULT);
+    uv_loop_close(&loop);
+    return brokerd_free(daemon);
+}
+
+int main(int argc, char *argv[])
+{
+    struct settings settings = {0};
+    const struct conf_program *program = settings_program();
+    switch (conf_read(program, argc, argv, &settings, NULL, stdout, stderr)) {
+    case CONF_DONE:
+        return EXIT_SUCCESS;
+    case CONF_BAD:
+        return 2;
+    case CONF_GO:
+        break;
+    }
+    log_setup((enum log_level)settings.log_level, settings.log_format == 1, "broker");
+    int code = run(&settings);
+    conf_fini(program, &settings);
+    return code;
+}

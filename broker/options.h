@@ -1,0 +1,23 @@
+/* What brakewire-broker can be told at its start. */
+#ifndef BROKER_OPTIONS_H
+#define BROKER_OPTIONS_H
+
+#include "base/mono.h"
+#include "io/conf.h"
+
+struct settings { /* texts are owned by it; NULL where nothing was said */
+    char *listen, *socket, *socket_mode;
+    char *redis_url, *redis_user, *redis_password, *namespace;
+    char *id_prefix;
+    struct span lease, lost_grace, sweep, retransmit;
+    struct span tombstone_ttl, sse_heartbeat;
+    int64_t audit_max, max_waits;
+    bool eviction_override;
+    int log_level, log_format;
+};
+
+const struct conf_program *settings_program(void);
+/* 0660 -> its bits. */
+unsigned settings_socket_mode(const struct settings *settings);
+
+#endif
