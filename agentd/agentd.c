@@ -144,7 +144,7 @@ static void carry_out(struct agentd *d, const struct agent_effect *effect)
         log_moved(effect);
         break;
     case DO_COUNT:
-        numbers_count(&d->numbers, effect);
+        numbers_count(&d->numbers, effect, d->looking_at);
         break;
     }
 }
@@ -168,6 +168,7 @@ void feed(struct agentd *d, struct agent_event event)
     event.at = agentd_now(d);
     event.wall = agentd_wall();
     d->busy++;
+    d->looking_at = event.kind == AGENT_ANSWER ? MALFORMED_STORE : MALFORMED_CHANNEL;
     enum err err = agent_step(d->agent, &event, &d->todo);
     d->carrying_out = true;
     for (size_t i = 0; i < d->todo.count; i++)

@@ -71,6 +71,7 @@ struct agentd {
     char *generation; /* that `cancels` was told of, NULL at first */
     bool eviction_checked;
     struct numbers numbers;
+    enum malformed_source looking_at; /* where the event that is being fed comes from */
 };
 
 /* ---- agentd.c ------------------------------------------------------------------------------ */

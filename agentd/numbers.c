@@ -28,7 +28,8 @@ void numbers_init(struct numbers *numbers)
     }
 }
 
-void numbers_count(struct numbers *numbers, const struct agent_effect *effect)
+void numbers_count(struct numbers *numbers, const struct agent_effect *effect,
+                   enum malformed_source source)
 {
     double seconds = (double)(effect->took.ms > 0 ? effect->took.ms : 0) / 1000;
     switch (effect->which) {
@@ -39,7 +40,7 @@ void numbers_count(struct numbers *numbers, const struct agent_effect *effect)
         metric_add(&numbers->reconcile_found, 1);
         break;
     case COUNT_MALFORMED:
-        metric_add(&numbers->malformed[MALFORMED_STORE], 1);
+        metric_add(&numbers->malformed[source], 1);
         break;
     case COUNT_OBSERVED:
         metric_add(&numbers->observed, 1);

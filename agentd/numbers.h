@@ -19,7 +19,9 @@ struct numbers {
 };
 
 void numbers_init(struct numbers *numbers);
-void numbers_count(struct numbers *numbers, const struct agent_effect *effect); /* of DO_COUNT */
+/* A DO_COUNT. source: of what the agent was looking at, should that be malformed. */
+void numbers_count(struct numbers *numbers, const struct agent_effect *effect,
+                   enum malformed_source source);
 /* The gauges are read off the agent. */
 void numbers_print(struct numbers *numbers, const struct agent *agent, struct instant now,
                    struct buf *out);

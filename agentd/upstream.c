@@ -90,7 +90,6 @@ static void on_hint(struct agentd *d, struct str root, struct str bytes)
     } else if (wire_text_cancel(bytes, &event.text, &event.reason) == ERR_OK) {
         event.kind = AGENT_TEXT_SEEN;
     } else {
-        metric_add(&d->numbers.malformed[MALFORMED_CHANNEL], 1);
         log_warn("message not understood", "root=%.*s bytes=%zu", (int)root.len, root.at,
                  bytes.len);
     }

@@ -3,6 +3,8 @@
  * generation has changed, or it is another server, it has confirmed nothing. */
 #include "core/agent_inside.h"
 
+enum { GENERATION_LEN = 16 };
+
 static void timer_set(struct agent *agent, struct instant *timer, struct instant at)
 {
     *timer = at;
@@ -170,7 +172,10 @@ void sync_generation(struct agent *agent)
         return;
     agent->knows_generation = false;
     struct call about = {.kind = CALL_GENERATION};
-    want_call(agent, STORE_GENERATION, &about);
+    char proposed[GENERATION_LEN + 1];
+    rng_name(&agent->rng, proposed, GENERATION_LEN); /* for a Redis that has none */
+    struct str kept = keep_str(agent, (struct str){proposed, GENERATION_LEN});
+    want_call(agent, STORE_GENERATION, &about)->generation = kept;
     agent->generation_call = agent->next_serial;
 }
 

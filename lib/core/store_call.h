@@ -42,7 +42,7 @@ enum store_op {
     STORE_REPLICA_ADD,
     STORE_REPLICAS_READ, /* list of (replica, score) */
     STORE_LOSS_COUNT,    /* note `number` losses of `replica`; answers how many in the last 10 min */
-    STORE_GENERATION,    /* GET or SET NX: text = the generation */
+    STORE_GENERATION,    /* text = the one that is stored, else `generation` from now on */
     STORE_LOCK,          /* `id` = lock, `replica` = holder, `span` = ttl; OK when it is ours now */
     STORE_AUDIT,         /* XADD of `bytes` (JSON) */
     STORE_AUDIT_READ,    /* after `id` ("" = from the start; "+" = newest first), `limit` -> list of
