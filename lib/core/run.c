@@ -35,50 +35,44 @@
 #define ENDS_FREE \
     ON(END_SUCCESS, SUCCESS), ON(END_ERROR, ERROR), ON(END_PAUSED, PAUSED), ON(LEASE_OVER, LOST)
 
-/* clang-format off: a table is read by its columns */
-static const enum run_state next_state[RUN_BAN_COUNT][RUN_STATE_COUNT][RUN_EVENT_COUNT] =
-    {
-        [RUN_FREE] =
-            {
-                [RUN_NONE] = {ON(START, RUNNING), ON(ASSERT, RUNNING),
-                              ON(CANCEL, NEVER)}, /* forced */
-                [RUN_NEVER] = {ON(START, RUNNING), ON(ASSERT, RUNNING), ON(CANCEL, NEVER)},
-                [RUN_PENDING] = {ON(START, RUNNING), ON(ASSERT, RUNNING), ON(CANCEL, STOPPING)},
-                [RUN_RUNNING] = {ON(START, RUNNING), ON(ADOPT, RUNNING), ON(ASSERT, RUNNING),
-                                 ON(CANCEL, STOPPING), ON(TOLD, RUNNING), ENDS_FREE},
-                [RUN_STOPPING] =
-                    {ON(START, STOPPING), ON(ADOPT, STOPPING), ON(ASSERT, STOPPING),
-                     ON(CANCEL, STOPPING), ON(TOLD, STOPPING), ENDS_FREE},
-                [RUN_SUCCESS] = {OVER(SUCCESS)},
-                [RUN_ERROR] = {OVER(ERROR)},
-                [RUN_TIMEOUT] = {OVER(TIMEOUT)},
-                [RUN_CANCELLED] = {OVER(CANCELLED)},
-                [RUN_ROLLED_BACK] = {OVER(ROLLED_BACK)},
-                [RUN_LOST] = {OVER(LOST), ON(CANCEL, LOST)}, /* it may still be alive somewhere */
-                [RUN_PAUSED] = {OVER(PAUSED)},
-            },
-        [RUN_BANNED] =
-            {
-                [RUN_NONE] = {ON(ASSERT, STOPPING), ON(CANCEL, NEVER)},
-                [RUN_NEVER] = {ON(ASSERT, STOPPING), ON(CANCEL, NEVER)},
-                [RUN_PENDING] = {ON(ASSERT, STOPPING), ON(CANCEL, STOPPING)},
-                [RUN_RUNNING] = {ON(START, RUNNING), ON(ADOPT, STOPPING), ON(ASSERT, STOPPING),
-                                 ON(CANCEL, STOPPING), ON(TOLD, STOPPING), ENDS_BANNED},
-                [RUN_STOPPING] = {ON(START, STOPPING), ON(ADOPT, STOPPING), ON(ASSERT, STOPPING),
-                                  ON(CANCEL, STOPPING), ON(TOLD, STOPPING), ENDS_BANNED},
-                OVER_WHEN_BANNED,
-            },
-        [RUN_OVERDUE] =
-            {
-                [RUN_NONE] = {ON(ASSERT, STOPPING), ON(CANCEL, NEVER)},
-                [RUN_NEVER] = {ON(ASSERT, STOPPING), ON(CANCEL, NEVER)},
-                [RUN_PENDING] = {ON(ASSERT, STOPPING), ON(CANCEL, STOPPING)},
-                [RUN_RUNNING] = {ON(START, RUNNING), ON(ADOPT, STOPPING), ON(ASSERT, STOPPING),
-                                 ON(CANCEL, RUNNING), ON(TOLD, STOPPING), ENDS_OVERDUE},
-                [RUN_STOPPING] = {ON(START, STOPPING), ON(ADOPT, STOPPING), ON(ASSERT, STOPPING),
-                                  ON(CANCEL, STOPPING), ON(TOLD, STOPPING), ENDS_OVERDUE},
-                OVER_WHEN_BANNED,
-            },
+/* clang-format off */
+static const enum run_state next_state[RUN_BAN_COUNT][RUN_STATE_COUNT][RUN_EVENT_COUNT] = {
+    [RUN_FREE] = {
+        [RUN_NONE]     = {ON(START, RUNNING), ON(ASSERT, RUNNING), ON(CANCEL, NEVER)}, /* forced */
+        [RUN_NEVER]    = {ON(START, RUNNING), ON(ASSERT, RUNNING), ON(CANCEL, NEVER)},
+        [RUN_PENDING]  = {ON(START, RUNNING), ON(ASSERT, RUNNING), ON(CANCEL, STOPPING)},
+        [RUN_RUNNING]  = {ON(START, RUNNING), ON(ADOPT, RUNNING), ON(ASSERT, RUNNING),
+                          ON(CANCEL, STOPPING), ON(TOLD, RUNNING), ENDS_FREE},
+        [RUN_STOPPING] = {ON(START, STOPPING), ON(ADOPT, STOPPING), ON(ASSERT, STOPPING),
+                          ON(CANCEL, STOPPING), ON(TOLD, STOPPING), ENDS_FREE},
+        [RUN_SUCCESS]     = {OVER(SUCCESS)},
+        [RUN_ERROR]       = {OVER(ERROR)},
+        [RUN_TIMEOUT]     = {OVER(TIMEOUT)},
+        [RUN_CANCELLED]   = {OVER(CANCELLED)},
+        [RUN_ROLLED_BACK] = {OVER(ROLLED_BACK)},
+        [RUN_LOST]        = {OVER(LOST), ON(CANCEL, LOST)}, /* it may be alive somewhere */
+        [RUN_PAUSED]      = {OVER(PAUSED)},
+    },
+    [RUN_BANNED] = {
+        [RUN_NONE]     = {ON(ASSERT, STOPPING), ON(CANCEL, NEVER)},
+        [RUN_NEVER]    = {ON(ASSERT, STOPPING), ON(CANCEL, NEVER)},
+        [RUN_PENDING]  = {ON(ASSERT, STOPPING), ON(CANCEL, STOPPING)},
+        [RUN_RUNNING]  = {ON(START, RUNNING), ON(ADOPT, STOPPING), ON(ASSERT, STOPPING),
+                          ON(CANCEL, STOPPING), ON(TOLD, STOPPING), ENDS_BANNED},
+        [RUN_STOPPING] = {ON(START, STOPPING), ON(ADOPT, STOPPING), ON(ASSERT, STOPPING),
+                          ON(CANCEL, STOPPING), ON(TOLD, STOPPING), ENDS_BANNED},
+        OVER_WHEN_BANNED,
+    },
+    [RUN_OVERDUE] = { /* the run's own ban: a cancel of it is a duplicate wherever it is */
+        [RUN_NONE]     = {ON(ASSERT, STOPPING), ON(CANCEL, NEVER)},
+        [RUN_NEVER]    = {ON(ASSERT, STOPPING), ON(CANCEL, NEVER)},
+        [RUN_PENDING]  = {ON(ASSERT, STOPPING), ON(CANCEL, STOPPING)},
+        [RUN_RUNNING]  = {ON(START, RUNNING), ON(ADOPT, STOPPING), ON(ASSERT, STOPPING),
+                          ON(CANCEL, RUNNING), ON(TOLD, STOPPING), ENDS_OVERDUE},
+        [RUN_STOPPING] = {ON(START, STOPPING), ON(ADOPT, STOPPING), ON(ASSERT, STOPPING),
+                          ON(CANCEL, STOPPING), ON(TOLD, STOPPING), ENDS_OVERDUE},
+        OVER_WHEN_BANNED,
+    },
 };
 /* clang-format on */
 #undef ON

@@ -36,6 +36,7 @@ const char *store_op_name(enum store_op op)
         [STORE_GENERATION] = "generation",
         [STORE_LOCK] = "lock",
         [STORE_AUDIT] = "audit",
+        [STORE_AUDIT_READ] = "audit_read",
         [STORE_PUBLISH] = "publish",
         [STORE_TREE] = "tree",
         [STORE_CHECKPOINT_READ] = "checkpoint_read",
