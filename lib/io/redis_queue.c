@@ -13,6 +13,13 @@ void redis_queue_fini(struct redis_queue *queue)
     queue->slots = NULL;
 }
 
+/* Where the slot stands that comes `ahead` after the first. */
+static size_t place_of(const struct redis_queue *queue, size_t ahead)
+{
+    size_t place = queue->first + ahead;
+    return place < queue->room ? place : place - queue->room;
+}
+
 /* A ring cannot grow in place: its end would no longer meet its beginning. */
 static enum err grow(struct redis_queue *queue)
 {
@@ -21,7 +28,7 @@ static enum err grow(struct redis_queue *queue)
     if (slots == NULL)
         return ERR_NOMEM;
     for (size_t i = 0; i < queue->count; i++)
-        slots[i] = queue->slots[(queue->first + i) % queue->room];
+        slots[i] = queue->slots[place_of(queue, i)];
     mem_free(queue->slots);
     queue->slots = slots;
     queue->room = room;
@@ -37,7 +44,8 @@ enum err redis_queue_reserve(struct redis_queue *queue)
 void redis_queue_put(struct redis_queue *queue, struct redis_slot slot)
 {
     assert(queue->count < queue->room);
-    queue->slots[(queue->first + queue->count++) % queue->room] = slot;
+    queue->slots[place_of(queue, queue->count)] = slot;
+    queue->count++;
 }
 
 const struct redis_slot *redis_queue_peek(const struct redis_queue *queue)
@@ -49,7 +57,7 @@ void redis_queue_answer(struct redis_queue *queue, const struct redisReply *repl
 {
     assert(queue->count > 0);
     struct redis_slot slot = queue->slots[queue->first];
-    queue->first = (queue->first + 1) % queue->room;
+    queue->first = place_of(queue, 1);
     queue->count--;
     mem_free(slot.channel);
     if (slot.done != NULL)

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include <uv.h>
@@ -60,10 +61,16 @@ static void be_family(void)
 /* Every few milliseconds it is somebody else: the parent ends, the child goes on. */
 static void be_runaway(void)
 {
+    static const struct itimerval life = {.it_value.tv_usec = 5000};
+    sigset_t its_end;
+    int caught;
+    sigemptyset(&its_end);
+    sigaddset(&its_end, SIGALRM);
+    sigprocmask(SIG_BLOCK, &its_end, NULL);
     tell(getpid());
-    alarm(VICTIM_LIFE_S);
-    for (int life = 0; life < 2000; life++) {
-        (void)poll(NULL, 0, 5);
+    for (int lives = 0; lives < 2000; lives++) {
+        setitimer(ITIMER_REAL, &life, NULL);
+        sigwait(&its_end, &caught);
         if (fork() != 0)
             _exit(0);
     }
