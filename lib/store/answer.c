@@ -261,6 +261,42 @@ static bool read_list(const redisReply *reply, bool scored, struct answer_room *
     return true;
 }
 
+/* [id, ["json", entry]] */
+static bool read_entry(const redisReply *reply, struct str *id, struct str *entry)
+{
+    if (reply->type != REDIS_REPLY_ARRAY || reply->elements != 2)
+        return false;
+    const redisReply *fields = reply->element[1];
+    return to_text(reply->element[0], id) && fields->type == REDIS_REPLY_ARRAY
+           && fields->elements >= 2 && to_text(fields->element[1], entry);
+}
+
+/* "<stream id> <json>" each. */
+static bool read_audit(const redisReply *reply, struct answer_room *room, struct store_answer *out)
+{
+    struct str id = STR_NONE, entry;
+    buf_clear(&room->text);
+    if (reply->type != REDIS_REPLY_ARRAY
+        || !mem_grow((void **)&room->list, &room->list_room, sizeof *room->list, reply->elements))
+        return false;
+    for (size_t i = 0; i < reply->elements; i++) {
+        if (!read_entry(reply->element[i], &id, &entry))
+            return false;
+        room->list[i].len = id.len + 1 + entry.len;
+        buf_add_str(&room->text, id);
+        buf_add_text(&room->text, " ");
+        buf_add_str(&room->text, entry);
+    }
+    if (room->text.failed)
+        return false;
+    const char *at = room->text.bytes; /* it does not move any more */
+    for (size_t i = 0; i < reply->elements; at += room->list[i++].len)
+        room->list[i].at = at;
+    *out = (struct store_answer){
+        .verdict = SAID_OK, .list_count = reply->elements, .list = room->list, .text = id};
+    return true;
+}
+
 static bool read_text(const redisReply *reply, struct store_answer *out)
 {
     *out = (struct store_answer){.verdict = SAID_NOT_FOUND};
@@ -316,6 +352,8 @@ static bool read_reply(enum store_op op, const redisReply *reply, struct answer_
     case STORE_FIND_READ:
     case STORE_CHECKPOINT_READ:
         return read_text(reply, out);
+    case STORE_AUDIT_READ:
+        return read_audit(reply, room, out);
     case STORE_ROOT_COUNTS:
         return read_root_counts(reply, out);
     case STORE_TIME:
@@ -376,5 +414,6 @@ void answer_room_fini(struct answer_room *room)
 {
     mem_free(room->list);
     mem_free(room->score);
+    buf_fini(&room->text);
     *room = (struct answer_room){.list = NULL};
 }

@@ -3,6 +3,7 @@
 #ifndef STORE_ANSWER_H
 #define STORE_ANSWER_H
 
+#include "base/buf.h"
 #include "core/store_call.h"
 
 struct redisReply;
@@ -12,6 +13,7 @@ struct answer_room { /* what the answer's arrays point to; all zero is empty; re
     struct str *list;
     int64_t *score;
     size_t list_room, score_room;
+    struct buf text; /* of entries that are put together here */
 };
 void answer_room_fini(struct answer_room *room);
 

@@ -56,7 +56,7 @@ static void add_span(struct command *c, struct span span)
 static struct str key_of(struct command *c, const struct keyspace *keys, const char *kind,
                          struct str name)
 {
-    return scribble(c, "%s:%s%.*s", keys->prefix, kind, (int)name.len, name.at);
+    return scribble(c, "%s:%s%.*s", keys->prefix, kind, (int)name.len, name.len > 0 ? name.at : "");
 }
 
 static struct str tree_key(struct command *c, const struct keyspace *keys, struct str root,
@@ -310,6 +310,20 @@ static bool make_root_command(struct command *c, const struct keyspace *keys,
     }
 }
 
+static void make_audit_read(struct command *c, const struct keyspace *keys,
+                            const struct store_call *call)
+{
+    bool newest_first = str_is(call->id, "+");
+    plain(c, newest_first ? "XREVRANGE" : "XRANGE", key_of(c, keys, "audit", STR_NONE));
+    if (newest_first || call->id.len == 0)
+        add_text(c, newest_first ? "+" : "-");
+    else
+        add(c, scribble(c, "(%.*s", (int)call->id.len, call->id.at));
+    add_text(c, newest_first ? "-" : "+");
+    add_text(c, "COUNT");
+    add_number(c, call->limit);
+}
+
 static bool make_other_command(struct command *c, const struct keyspace *keys,
                                const struct store_call *call)
 {
@@ -330,6 +344,9 @@ static bool make_other_command(struct command *c, const struct keyspace *keys,
         add_text(c, "*");
         add_text(c, "json");
         add(c, call->bytes);
+        return true;
+    case STORE_AUDIT_READ:
+        make_audit_read(c, keys, call);
         return true;
     case STORE_PUBLISH:
         plain(c, "PUBLISH", tree_key(c, keys, call->root, ""));

@@ -383,6 +383,8 @@ static bool only_reads(enum store_op op)
     case STORE_FIND_READ:
     case STORE_HELD_READ:
     case STORE_ROOTS_READ:
+    case STORE_ROOT_COUNTS:
+    case STORE_AUDIT_READ:
     case STORE_REPLICAS_READ:
     case STORE_PUBLISH:
     case STORE_TREE:

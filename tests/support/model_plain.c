@@ -304,6 +304,64 @@ static bool plain_list(struct model *model, const struct store_call *call, struc
     }
 }
 
+/* ---- the audit ------------------------------------------------------------------------------- */
+static void audit_add(struct model *model, const struct store_call *call, struct store_answer *out)
+{
+    struct model_keys *keys = &model->keys;
+    int64_t number = 1;
+    for (size_t i = 0; i < keys->member_count; i++)
+        if (str_is(keys->member[i].key, "audit") && keys->member[i].score >= number)
+            number = keys->member[i].score + 1;
+    struct str id = pool_keepf(model, "%" PRId64 "-%" PRId64, model->now, number);
+    struct model_member *place = model_append((void **)&keys->member, &keys->member_count,
+                                              &keys->member_room, sizeof *keys->member);
+    *place = (struct model_member){
+        .key = pool_keep(model, STR("audit")),
+        .member = pool_keepf(model, "%.*s %.*s", (int)id.len, id.at, (int)call->bytes.len,
+                             call->bytes.at),
+        .score = number,
+    };
+    *out = (struct store_answer){.verdict = SAID_OK, .text = id};
+}
+
+static void reverse(struct str *list, size_t count)
+{
+    for (size_t i = 0; i < count / 2; i++) {
+        struct str swap = list[i];
+        list[i] = list[count - 1 - i];
+        list[count - 1 - i] = swap;
+    }
+}
+
+static void audit_read(struct model *model, const struct store_call *call, struct store_answer *out)
+{
+    struct str last = call->id, entry;
+    int64_t from = INT64_MIN;
+    bool newest_first = str_is(last, "+");
+    if (!newest_first && last.len > 0) {
+        str_cut(&last, '-');
+        from = str_to_int(last, &from) ? from + 1 : INT64_MIN;
+    }
+    list_members(model, pool_keep(model, STR("audit")), from, SIZE_MAX, out);
+    if (newest_first)
+        reverse(model->list, out->list_count);
+    out->list_count = out->list_count < call->limit ? out->list_count : call->limit;
+    entry = out->list_count > 0 ? model->list[out->list_count - 1] : STR_NONE;
+    out->text = str_cut(&entry, ' ');
+    out->score = NULL;
+}
+
+static void root_counts(struct model *model, const struct store_call *call,
+                        struct store_answer *out)
+{
+    const struct model_tree *tree = model_tree_find(model, call->root);
+    *out = (struct store_answer){.verdict = tree != NULL ? SAID_OK : SAID_NOT_FOUND};
+    if (tree != NULL) {
+        out->number = tree->n;
+        out->epoch = (uint32_t)tree->b;
+    }
+}
+
 bool model_plain(struct model *model, const struct store_call *call, struct store_answer *out)
 {
     *out = (struct store_answer){.verdict = SAID_OK};
@@ -318,7 +376,14 @@ bool model_plain(struct model *model, const struct store_call *call, struct stor
     case STORE_TIME:
         out->number = model->now;
         return true;
-    case STORE_AUDIT: /* nobody reads it here */
+    case STORE_AUDIT:
+        audit_add(model, call, out);
+        return true;
+    case STORE_AUDIT_READ:
+        audit_read(model, call, out);
+        return true;
+    case STORE_ROOT_COUNTS:
+        root_counts(model, call, out);
         return true;
     default:
         return false;
