@@ -77,12 +77,13 @@ static struct batch *next_batch(struct agent_root *root)
 
 static void flush_root(struct agent *agent, struct agent_root *root)
 {
-    root->next_report = instant_after(agent->now, MILLIS(REPORT_EVERY_MS));
     for (struct batch *batch; (batch = next_batch(root)) != NULL;) {
-        if (batch->count > 0)
-            send_batch(agent, root, batch);
-        else
+        if (batch->count == 0) {
             mem_free(batch);
+            continue;
+        }
+        send_batch(agent, root, batch);
+        root->next_report = instant_after(agent->now, MILLIS(REPORT_EVERY_MS));
     }
 }
 
