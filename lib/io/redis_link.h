@@ -51,7 +51,8 @@ struct redis_link_events {
  *        An error reply is a reply (REDIS_REPLY_ERROR). */
 typedef void (*redis_answered)(void *owner, const struct redisReply *reply);
 
-/* ERR_INVALID: the url does not parse; ERR_NOMEM. Then no callback is ever made. */
+/* ERR_INVALID: the url does not parse (redis_url_parse() says why); ERR_NOMEM. Then no callback is
+ * ever made. */
 enum err redis_link_open(uv_loop_t *loop, const struct redis_target *target,
                          const struct redis_link_events *events, void *owner,
                          struct redis_link **out) MUST_CHECK;

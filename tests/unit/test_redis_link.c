@@ -293,6 +293,7 @@ static void a_restarted_server_is_found_again(void **state)
     strcpy(first_run_id, scene->run_id);
     redis_process_kill(&scene->server);
     WAIT_FOR(scene, scene->downs >= 3);
+    assert_string_equal(scene->why, "cannot connect: Connection refused");
     assert_false(redis_link_is_up(scene->link));
     assert_int_equal(say(scene, "PING"), ERR_OFFLINE);
     assert_int_equal(subscribe(scene, "SUBSCRIBE", "news"), ERR_OFFLINE);
