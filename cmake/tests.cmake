@@ -47,6 +47,11 @@ endfunction()
 
 bw_add_tests(unit 60)
 bw_add_tests(integration 180)
+file(GLOB scripts CONFIGURE_DEPENDS ${tests}/integration/*.sh)
+foreach(script IN LISTS scripts)
+  get_filename_component(name ${script} NAME_WE)
+  bw_register(integration/${name} integration 180 ${script})
+endforeach()
 
 # One program: stories without arguments, random runs with --seeds.
 file(GLOB sim_sources CONFIGURE_DEPENDS ${tests}/sim/*.c)
