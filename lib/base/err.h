@@ -2,17 +2,17 @@
 #ifndef BASE_ERR_H
 #define BASE_ERR_H
 
-#define ERR_LIST(X)                                                                                \
-    X(OK, "success")                                                                               \
-    X(NOMEM, "out of memory")                                                                      \
-    X(FULL, "a fixed limit was reached")                                                           \
-    X(TOO_LARGE, "larger than its limit allows")                                                   \
-    X(MALFORMED, "bytes do not decode")                                                            \
-    X(INVALID, "a value is not allowed here")                                                      \
-    X(NOT_FOUND, "no such thing")                                                                  \
-    X(OFFLINE, "not connected to redis")                                                           \
-    X(REFUSED, "the peer refused")                                                                 \
-    X(TIMEOUT, "took longer than allowed")                                                         \
+#define ERR_LIST(X)                              \
+    X(OK, "success")                             \
+    X(NOMEM, "out of memory")                    \
+    X(FULL, "a fixed limit was reached")         \
+    X(TOO_LARGE, "larger than its limit allows") \
+    X(MALFORMED, "bytes do not decode")          \
+    X(INVALID, "a value is not allowed here")    \
+    X(NOT_FOUND, "no such thing")                \
+    X(OFFLINE, "not connected to redis")         \
+    X(REFUSED, "the peer refused")               \
+    X(TIMEOUT, "took longer than allowed")       \
     X(SYSTEM, "system call failed")
 
 enum err {

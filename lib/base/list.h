@@ -52,11 +52,11 @@ static inline void link_remove(struct link *link)
     link->next = link->prev = NULL;
 }
 
-#define LIST_OWNER(link, type, field) ((type *)(void *)((char *)(link)-offsetof(type, field)))
+#define LIST_OWNER(link, type, field) ((type *)(void *)((char *)(link) - offsetof(type, field)))
 
 /* `at` may be removed from the list in the body. */
-#define LIST_EACH(at, then, list)                                                                  \
-    for (struct link *at = (list)->head.next, *then = at->next; at != &(list)->head;               \
+#define LIST_EACH(at, then, list)                                                    \
+    for (struct link *at = (list)->head.next, *then = at->next; at != &(list)->head; \
          at = then, then = at->next)
 
 #endif

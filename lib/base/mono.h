@@ -21,7 +21,7 @@ struct wall {
 
 #define INSTANT_NEVER ((struct instant){INT64_MAX})
 #define MILLIS(n)     ((struct span){(int64_t)(n)})
-#define SECONDS(n)    ((struct span){(int64_t)(n)*1000})
+#define SECONDS(n)    ((struct span){(int64_t)(n) * 1000})
 #define SPAN_NONE     ((struct span){-1}) /* "not given" */
 
 /* RFC 3339 in UTC with milliseconds, as everywhere in the API: "2026-01-31T12:00:00.000Z". Returns

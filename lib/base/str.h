@@ -34,10 +34,10 @@ static inline bool str_is(struct str a, const char *text)
  * then rest->at is NULL: no more parts. After a mark at the very end one empty part is left. */
 struct str str_cut(struct str *rest, char mark);
 
-/* A decimal number, all of `text`, no sign but '-', no blanks. False on anything else or overflow. */
+/* A decimal number, all of `text`, no sign but '-', no blanks. False on anything else. */
 bool str_to_int(struct str text, int64_t *out);
 
-/* The length of the UTF-8 character that `text` (not empty) begins with, 0 if it begins with none. */
+/* The length of the UTF-8 character that `text` (not empty) begins with, 0 if there is none. */
 size_t str_utf8_length(struct str text);
 bool str_is_utf8(struct str text);
 

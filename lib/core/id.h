@@ -1,10 +1,9 @@
 /* Ids and paths: who is who in a tree of runs.
  *
  * A run id is 1..64 of [A-Za-z0-9_-]. A path is ids joined by dots, from the root to the run
- * itself, at most PATH_MAX_IDS of them. Two shapes are ours alone, so that a root can be read off an id:
- *   root   "0" + 20 of [0-9A-Za-z]             names its own tree
- *   child  <such a root> "-" + 1..16 of [0-9A-Za-z]
- * A client that brings an id of these shapes is refused (422). */
+ * itself, at most PATH_MAX_IDS of them. Two shapes are ours alone, so that a root can be read off
+ * an id: root   "0" + 20 of [0-9A-Za-z]             names its own tree child  <such a root> "-"
+ * + 1..16 of [0-9A-Za-z] A client that brings an id of these shapes is refused (422). */
 #ifndef CORE_ID_H
 #define CORE_ID_H
 
@@ -42,10 +41,10 @@ struct run_id id_mint_child(struct rng *rng, struct str root);
  * "root..x.y" says that what was between root and x is not told. */
 bool path_is_valid(struct str path);
 bool path_is_cut(struct str path);
-size_t path_depth(struct str path);                  /* number of ids; 1 for a root */
-struct str path_root(struct str path);               /* first id */
-struct str path_self(struct str path);               /* last id */
-struct str path_parent(struct str path);             /* last but one id; STR_NONE for a root */
-bool path_has(struct str path, struct str id);       /* as one of its ids, never as a part of one */
+size_t path_depth(struct str path);            /* number of ids; 1 for a root */
+struct str path_root(struct str path);         /* first id */
+struct str path_self(struct str path);         /* last id */
+struct str path_parent(struct str path);       /* last but one id; STR_NONE for a root */
+bool path_has(struct str path, struct str id); /* as one of its ids, never as a part of one */
 
 #endif

@@ -7,7 +7,12 @@
 #include "core/id.h"
 #include "core/run.h"
 
-enum { MESSAGE_VERSION = 1, MESSAGE_MAX_BYTES = 16384, TEXT_MAX_BYTES = 1024, CAUSE_HOPS_MAX = 128 };
+enum {
+    MESSAGE_VERSION = 1,
+    MESSAGE_MAX_BYTES = 16384,
+    TEXT_MAX_BYTES = 1024,
+    CAUSE_HOPS_MAX = 128
+};
 
 enum action { ACTION_INTERRUPT, ACTION_ROLLBACK, ACTION_COUNT };
 const char *action_name(enum action action);
@@ -17,14 +22,14 @@ bool action_of_name(struct str word, enum action *out);
 struct cancel_record {
     struct str root, target; /* cancel_id is "<root>.<target>" */
     enum action action;
-    struct str reason;      /* free text, or one of ours: deadline, parent_ended, lost, budget, loop */
-    struct str by;          /* who asked: "user:…", "client:…", "channel", "broker", "agentd" */
-    struct wall at;         /* when it was requested */
-    struct str trace_id;    /* W3C trace id, may be empty */
-    struct span grace;      /* caps every grace of the stop ladder; SPAN_NONE: not given, 0: kill now */
-    struct str cause;       /* the cancel_id that began it all; own cancel_id unless it came by a link */
-    uint32_t hops;          /* links between cause and this */
-    bool unrecorded;        /* published while Redis could not record it */
+    struct str reason;   /* free text, or one of ours: deadline, parent_ended, lost, budget, loop */
+    struct str by;       /* who asked: "user:…", "client:…", "channel", "broker", "agentd" */
+    struct wall at;      /* when it was requested */
+    struct str trace_id; /* W3C trace id, may be empty */
+    struct span grace; /* caps every grace of the stop ladder; SPAN_NONE: not given, 0: kill now */
+    struct str cause;  /* the cancel_id that began it all; own cancel_id unless it came by a link */
+    uint32_t hops;     /* links between cause and this */
+    bool unrecorded;   /* published while Redis could not record it */
 };
 
 enum message_kind { MESSAGE_CANCEL = 1, MESSAGE_ENDED = 2, MESSAGE_REPORT = 3 };
@@ -57,7 +62,7 @@ struct message {
     };
 };
 
-/* The story of how a run was stopped; msgpack in `e:<run>`, written by end. 0 ms: never happened. */
+/* The story of how a run was stopped; msgpack in `e:<run>`, written by end. 0 ms: it never was. */
 enum stopped_by { STOPPED_BY_NONE, STOPPED_BY_NOTICE, STOPPED_BY_TERM, STOPPED_BY_KILL };
 enum found_by { FOUND_BY_PID = 1, FOUND_BY_CGROUP = 2, FOUND_BY_SUBREAPER = 4, FOUND_BY_TOKEN = 8 };
 const char *stopped_by_name(enum stopped_by by); /* "", "notice", "TERM", "KILL" */
@@ -72,7 +77,7 @@ enum link_kind { LINK_ROOT, LINK_A2A, LINK_LANGGRAPH, LINK_HTTP };
 const char *link_kind_name(enum link_kind kind);
 struct run_link {
     enum link_kind kind;
-    struct str to;  /* root: "<root>" or "<root>/<run>"; others: a URL (later issues) */
+    struct str to;     /* root: "<root>" or "<root>/<run>"; others: a URL (later issues) */
     bool acknowledged; /* its cancel was accepted over there */
 };
 
@@ -87,7 +92,7 @@ struct run_meta {
     struct str born_on;    /* replica that registered it first */
     struct str token_hash; /* 32 hex digits of the client's token's SHA-256; adoption asks for it */
     struct str linked_from, retry_of, resumed_from;
-    uint32_t pid;          /* of its process target, 0 if none */
+    uint32_t pid; /* of its process target, 0 if none */
     size_t label_count;
     struct label label[LABELS_MAX];
 };

@@ -8,19 +8,19 @@
 #include "base/str.h"
 
 /* name, letter in Redis, word in JSON */
-#define RUN_STATE_LIST(X)                                                                          \
-    X(NONE, '0', "unknown")       /* no record at all */                                           \
-    X(NEVER, '-', "never")        /* a placeholder or a tombstone: named, never started */         \
-    X(PENDING, 'p', "pending")    /* asked to start, no answer yet; never stored */                \
-    X(RUNNING, 'r', "running")                                                                     \
-    X(STOPPING, 's', "stopping")  /* told to stop, or targeted itself */                           \
-    X(SUCCESS, 'S', "success")                                                                     \
-    X(ERROR, 'E', "error")                                                                         \
-    X(TIMEOUT, 'T', "timeout")    /* ended under its own deadline; only Brakewire writes it */     \
-    X(CANCELLED, 'C', "cancelled")                                                                 \
-    X(ROLLED_BACK, 'B', "rolled_back")                                                             \
-    X(LOST, 'L', "lost")          /* its replica's lease ran out */                                \
-    X(PAUSED, 'P', "paused")      /* ended by itself, wants to be resumed as a new run */
+#define RUN_STATE_LIST(X)                                                                   \
+    X(NONE, '0', "unknown")    /* no record at all */                                       \
+    X(NEVER, '-', "never")     /* a placeholder or a tombstone: named, never started */     \
+    X(PENDING, 'p', "pending") /* asked to start, no answer yet; never stored */            \
+    X(RUNNING, 'r', "running")                                                              \
+    X(STOPPING, 's', "stopping") /* told to stop, or targeted itself */                     \
+    X(SUCCESS, 'S', "success")                                                              \
+    X(ERROR, 'E', "error")                                                                  \
+    X(TIMEOUT, 'T', "timeout") /* ended under its own deadline; only Brakewire writes it */ \
+    X(CANCELLED, 'C', "cancelled")                                                          \
+    X(ROLLED_BACK, 'B', "rolled_back")                                                      \
+    X(LOST, 'L', "lost")     /* its replica's lease ran out */                              \
+    X(PAUSED, 'P', "paused") /* ended by itself, wants to be resumed as a new run */
 
 enum run_state {
 #define X(name, letter, word) RUN_##name,
@@ -30,25 +30,25 @@ enum run_state {
 };
 
 enum run_event {
-    RUN_EV_START,           /* a fresh start */
-    RUN_EV_ADOPT,           /* another incarnation takes it over */
-    RUN_EV_ASSERT,          /* its owner says again that it lives (after a loss) */
-    RUN_EV_CANCEL,          /* it is the target of an accepted cancel */
-    RUN_EV_TOLD,            /* report: delivered, acknowledged, ... */
+    RUN_EV_START,  /* a fresh start */
+    RUN_EV_ADOPT,  /* another incarnation takes it over */
+    RUN_EV_ASSERT, /* its owner says again that it lives (after a loss) */
+    RUN_EV_CANCEL, /* it is the target of an accepted cancel */
+    RUN_EV_TOLD,   /* report: delivered, acknowledged, ... */
     RUN_EV_END_SUCCESS,
     RUN_EV_END_ERROR,
     RUN_EV_END_PAUSED,
     RUN_EV_END_CANCELLED,
     RUN_EV_END_ROLLED_BACK,
-    RUN_EV_LEASE_OVER,      /* declared lost (on_lost = cancel) */
+    RUN_EV_LEASE_OVER, /* declared lost (on_lost = cancel) */
     RUN_EVENT_COUNT
 };
 
 /* Is the run under a ban, and of which kind? */
 enum run_ban {
-    RUN_FREE,     /* no ban on it or above it */
-    RUN_BANNED,   /* banned, itself or above */
-    RUN_OVERDUE,  /* banned itself, with reason "deadline" */
+    RUN_FREE,    /* no ban on it or above it */
+    RUN_BANNED,  /* banned, itself or above */
+    RUN_OVERDUE, /* banned itself, with reason "deadline" */
     RUN_BAN_COUNT
 };
 
@@ -62,8 +62,8 @@ enum run_verdict {
  * Redis delivers late, twice or not at all, so a refusal is an answer and not a bug. */
 enum run_verdict run_apply(enum run_state *state, enum run_ban ban, enum run_event event);
 
-bool run_is_over(enum run_state state);  /* a terminal state; NEVER is not one */
-bool run_is_live(enum run_state state);  /* PENDING, RUNNING, STOPPING */
+bool run_is_over(enum run_state state);           /* a terminal state; NEVER is not one */
+bool run_is_live(enum run_state state);           /* PENDING, RUNNING, STOPPING */
 const char *run_state_name(enum run_state state); /* the word in JSON */
 char run_state_letter(enum run_state state);
 bool run_state_of_letter(char letter, enum run_state *out);
@@ -86,13 +86,13 @@ enum run_flag {
     RUN_FLAG_SUSPECT = 1 << 11,     /* its replica's lease ran out, not yet declared lost */
     RUN_FLAG_LATE = 1 << 12,        /* asserted below a ban that it did not know */
     /* what was asked for at the start, never changed */
-    RUN_FLAG_END_CANCELS = 1 << 13,  /* on_end = cancel; neither bit: the default of the state */
-    RUN_FLAG_END_LEAVES = 1 << 14,   /* on_end = leave */
+    RUN_FLAG_END_CANCELS = 1 << 13, /* on_end = cancel; neither bit: the default of the state */
+    RUN_FLAG_END_LEAVES = 1 << 14,  /* on_end = leave */
     RUN_FLAG_LOST_TAKEOVER = 1 << 15,
     RUN_FLAG_LOST_CONTINUE = 1 << 16,
-    RUN_FLAG_OBSERVE = 1 << 17,      /* started by an agentd in mode observe */
-    RUN_FLAG_NOTIFY = 1 << 18,       /* ... in mode notify */
-    RUN_FLAG_UNPROTECTED = 1 << 19   /* started without Redis, or below ids that nobody knows */
+    RUN_FLAG_OBSERVE = 1 << 17,    /* started by an agentd in mode observe */
+    RUN_FLAG_NOTIFY = 1 << 18,     /* ... in mode notify */
+    RUN_FLAG_UNPROTECTED = 1 << 19 /* started without Redis, or below ids that nobody knows */
 };
 enum {
     RUN_FLAGS_PHASES = RUN_FLAG_DELIVERED | RUN_FLAG_ACKNOWLEDGED | RUN_FLAG_CLEANED_UP

@@ -21,73 +21,73 @@ enum store_op {
     STORE_LOST,
     STORE_LINK,
     STORE_CHECKPOINT,
-    STORE_PEEK,          /* one run: state, path, ban, record; read only */
+    STORE_PEEK, /* one run: state, path, ban, record; read only */
     /* scripts elsewhere */
-    STORE_LEASE,         /* create or refresh the lease of `replica` holding `generation` */
-    STORE_REMEMBER,      /* find-or-tombstone of an id nobody has seen */
+    STORE_LEASE,    /* create or refresh the lease of `replica` holding `generation` */
+    STORE_REMEMBER, /* find-or-tombstone of an id nobody has seen */
     /* plain commands */
-    STORE_LEASE_RENEW,   /* PEXPIRE alone; answers GONE when the lease had run out */
-    STORE_LEASE_READ,    /* is there a lease of `replica`? OK + text = its generation, or NOT_FOUND */
-    STORE_LEASE_DROP,    /* at a clean end: lease, held and membership */
-    STORE_FIND_CLAIM,    /* SET NX of id -> root. OK, or EXISTS + text = the root that has it */
-    STORE_FIND_READ,     /* OK + text = root, or NOT_FOUND */
-    STORE_FIND_DROP,     /* only if the value is ours */
-    STORE_HELD_ADD,      /* `replica` holds runs of `root`; a root's first start also lists it */
+    STORE_LEASE_RENEW, /* PEXPIRE alone; answers GONE when the lease had run out */
+    STORE_LEASE_READ,  /* is there a lease of `replica`? OK + text = its generation, or NOT_FOUND */
+    STORE_LEASE_DROP,  /* at a clean end: lease, held and membership */
+    STORE_FIND_CLAIM,  /* SET NX of id -> root. OK, or EXISTS + text = the root that has it */
+    STORE_FIND_READ,   /* OK + text = root, or NOT_FOUND */
+    STORE_FIND_DROP,   /* only if the value is ours */
+    STORE_HELD_ADD,    /* `replica` holds runs of `root`; a root's first start also lists it */
     STORE_HELD_DROP,
-    STORE_HELD_READ,     /* OK + list of roots */
-    STORE_ROOT_ADD,      /* into bw:roots:<shard>, score = start time */
+    STORE_HELD_READ, /* OK + list of roots */
+    STORE_ROOT_ADD,  /* into bw:roots:<shard>, score = start time */
     STORE_ROOT_DROP,
-    STORE_ROOTS_READ,    /* shard, from score, limit -> list of (root, score) */
-    STORE_ROOT_COUNTS,   /* number = live runs, epoch = bans; NOT_FOUND: the key is gone */
+    STORE_ROOTS_READ,  /* shard, from score, limit -> list of (root, score) */
+    STORE_ROOT_COUNTS, /* number = live runs, epoch = bans; NOT_FOUND: the key is gone */
     STORE_REPLICA_ADD,
     STORE_REPLICAS_READ, /* list of (replica, score) */
-    STORE_LOSS_COUNT,    /* note `number` losses of `replica`; answers how many in the last 10 min */
-    STORE_GENERATION,    /* text = the one that is stored, else `generation` from now on */
-    STORE_LOCK,          /* `id` = lock, `replica` = holder, `span` = ttl; OK when it is ours now */
-    STORE_AUDIT,         /* XADD of `bytes` (JSON) */
-    STORE_AUDIT_READ,    /* after `id` ("" = from the start; "+" = newest first), `limit` -> list of
-                            entries, each "<stream id> <json>"; text = id to go on from */
-    STORE_PUBLISH,       /* `bytes` on the channel of `root`; number = receivers */
-    STORE_TREE,          /* read the whole tree of `root` (HSCAN) -> answer.tree */
+    STORE_LOSS_COUNT, /* note `number` losses of `replica`; answers how many in the last 10 min */
+    STORE_GENERATION, /* text = the one that is stored, else `generation` from now on */
+    STORE_LOCK,       /* `id` = lock, `replica` = holder, `span` = ttl; OK when it is ours now */
+    STORE_AUDIT,      /* XADD of `bytes` (JSON) */
+    STORE_AUDIT_READ, /* after `id` ("" = from the start; "+" = newest first), `limit` -> list of
+                         entries, each "<stream id> <json>"; text = id to go on from */
+    STORE_PUBLISH,    /* `bytes` on the channel of `root`; number = receivers */
+    STORE_TREE,       /* read the whole tree of `root` (HSCAN) -> answer.tree */
     STORE_CHECKPOINT_READ, /* text = the bytes kept beside the last granted checkpoint of `run` */
-    STORE_TIME,          /* number = the server's wall clock in ms */
+    STORE_TIME,            /* number = the server's wall clock in ms */
     STORE_OP_COUNT
 };
 
 enum store_verdict {
     SAID_OK,
-    SAID_STARTED,   /* start: epoch, path (only when it differs from the claimed one), flags;
-                       under a ban in mode observe also ban + record */
-    SAID_ALREADY,   /* start: same incarnation, live: state, epoch, path, ban + record if any
-                       cancel: `target` (nearest ban) + record, state
-                       end: state, finished_anyway · lost: state */
-    SAID_EXISTS,    /* start: another incarnation holds it: state, epoch, incarnation, owner
-                       find: text = root */
-    SAID_REFUSED,   /* start, link: ban + record */
-    SAID_OVER,      /* a terminal state: state, epoch, finished_anyway (ban + record if any);
-                       cancel: + live = live runs in the tree */
-    SAID_FULL,      /* start: text = "runs" or "children" or "path" or "links" */
-    SAID_ADOPTED,   /* assert: epoch, path */
-    SAID_STOP,      /* assert, reconcile: as above, and banned: ban + record */
-    SAID_FENCED,    /* epoch = the stored one */
+    SAID_STARTED,      /* start: epoch, path (only when it differs from the claimed one), flags;
+                          under a ban in mode observe also ban + record */
+    SAID_ALREADY,      /* start: same incarnation, live: state, epoch, path, ban + record if any
+                          cancel: `target` (nearest ban) + record, state
+                          end: state, finished_anyway · lost: state */
+    SAID_EXISTS,       /* start: another incarnation holds it: state, epoch, incarnation, owner
+                          find: text = root */
+    SAID_REFUSED,      /* start, link: ban + record */
+    SAID_OVER,         /* a terminal state: state, epoch, finished_anyway (ban + record if any);
+                          cancel: + live = live runs in the tree */
+    SAID_FULL,         /* start: text = "runs" or "children" or "path" or "links" */
+    SAID_ADOPTED,      /* assert: epoch, path */
+    SAID_STOP,         /* assert, reconcile: as above, and banned: ban + record */
+    SAID_FENCED,       /* epoch = the stored one */
     SAID_UNAUTHORIZED, /* adopt: not the token that is stored */
-    SAID_ACCEPTED,  /* cancel: state before, ban = covering ban above, if any */
+    SAID_ACCEPTED,     /* cancel: state before, ban = covering ban above, if any */
     SAID_NOT_FOUND,
-    SAID_UNKNOWN,   /* no such run here */
-    SAID_ENDED,     /* state recorded, finished_anyway */
+    SAID_UNKNOWN, /* no such run here */
+    SAID_ENDED,   /* state recorded, finished_anyway */
     SAID_NOT_CANCELLED,
-    SAID_GO,        /* reconcile */
-    SAID_BEHIND,    /* reconcile: Redis holds a lower epoch; assert */
+    SAID_GO,     /* reconcile */
+    SAID_BEHIND, /* reconcile: Redis holds a lower epoch; assert */
     SAID_LOST,
     SAID_SUSPECT,
     SAID_LINKED,
-    SAID_GRANTED,   /* checkpoint; `last` = this was the one after the ban */
+    SAID_GRANTED, /* checkpoint; `last` = this was the one after the ban */
     SAID_FROZEN,
-    SAID_GONE,      /* lease_renew: it had run out */
+    SAID_GONE, /* lease_renew: it had run out */
     /* the server could not do it */
-    SAID_OFFLINE,       /* no connection, or it broke before the answer: the call may have happened */
-    SAID_UNWRITABLE,    /* READONLY, MISCONF, NOREPLICAS, OOM, LOADING…: nothing happened; text says */
-    SAID_ERROR,         /* any other error reply; text */
+    SAID_OFFLINE,    /* no connection, or it broke before the answer: the call may have happened */
+    SAID_UNWRITABLE, /* READONLY, MISCONF, NOREPLICAS, OOM, LOADING…: nothing happened; text says */
+    SAID_ERROR,      /* any other error reply; text */
     SAID_COUNT
 };
 const char *store_op_name(enum store_op op);
@@ -103,47 +103,47 @@ enum { STORE_ITEMS_MAX = 64 };
 /* Fields not named for an op are ignored by it. */
 struct store_call {
     enum store_op op;
-    struct str root;     /* of every op on a tree */
-    struct str run;      /* start assert end lost link checkpoint peek; cancel: the target */
-    uint32_t epoch;      /* assert: held or expected; end lost link checkpoint: the caller's */
+    struct str root; /* of every op on a tree */
+    struct str run;  /* start assert end lost link checkpoint peek; cancel: the target */
+    uint32_t epoch;  /* assert: held or expected; end lost link checkpoint: the caller's */
     /* start, assert */
-    struct str path;     /* claimed, root to parent, without the run itself; "" for a root */
+    struct str path;        /* claimed, root to parent, without the run itself; "" for a root */
     struct str incarnation; /* start assert lost */
-    struct str replica;  /* start assert lost, and the ops on replicas */
-    uint32_t flags;      /* start assert: RUN_FLAGS_POLICY bits */
-    struct str meta;     /* start assert: encoded run_meta */
-    struct span deadline; /* start assert: from now; SPAN_NONE */
-    struct str token_hash; /* assert adopt: must be the one in meta; "" = an operator */
-    bool adopt;          /* assert: adopt instead of assert */
-    struct str retry_of; /* start: this run of the same tree must not be banned ("" = none) */
+    struct str replica;     /* start assert lost, and the ops on replicas */
+    uint32_t flags;         /* start assert: RUN_FLAGS_POLICY bits */
+    struct str meta;        /* start assert: encoded run_meta */
+    struct span deadline;   /* start assert: from now; SPAN_NONE */
+    struct str token_hash;  /* assert adopt: must be the one in meta; "" = an operator */
+    bool adopt;             /* assert: adopt instead of assert */
+    struct str retry_of;    /* start: this run of the same tree must not be banned ("" = none) */
     struct str tombstone_id, tombstone; /* start assert: record found under its own root for
                             `run` or a claimed id; copied into this root first */
-    uint32_t max_runs, max_children; /* start */
+    uint32_t max_runs, max_children;    /* start */
     /* cancel, lost, end (record for on_end = cancel) */
-    struct str record;   /* encoded cancel_record */
-    struct span grace;   /* cancel: as in the record; a lower one is merged into a standing record */
-    bool force;          /* cancel: leave a tombstone for an unknown run */
-    bool even_if_over;   /* cancel: the caller saw live runs or open links below */
+    struct str record; /* encoded cancel_record */
+    struct span grace; /* cancel: as in the record; a lower one is merged into a standing record */
+    bool force;        /* cancel: leave a tombstone for an unknown run */
+    bool even_if_over; /* cancel: the caller saw live runs or open links below */
     /* end */
     enum run_state state;
-    struct str story;    /* encoded stop_story, "" = none */
+    struct str story; /* encoded stop_story, "" = none */
     /* lost */
-    bool only_suspect;   /* lost: set the suspect flag, nothing else */
+    bool only_suspect; /* lost: set the suspect flag, nothing else */
     /* report, reconcile */
     size_t item_count;
     const struct run_epoch *item;
     /* link */
-    struct str link_id;  /* n: 1..16 of [0-9a-z] */
-    struct str link;     /* encoded run_link */
-    bool acknowledge;    /* link: mark it acknowledged instead of adding it */
+    struct str link_id; /* n: 1..16 of [0-9a-z] */
+    struct str link;    /* encoded run_link */
+    bool acknowledge;   /* link: mark it acknowledged instead of adding it */
     /* checkpoint, audit, publish */
     struct str write_id;
     struct str bytes;
     /* the rest */
-    struct str id;       /* find, remember, lock */
+    struct str id; /* find, remember, lock */
     struct str generation;
-    struct span span;    /* lease, lock: how long */
-    int64_t number;      /* root_add: wall ms; roots_read: from score; loss_count: how many */
+    struct span span; /* lease, lock: how long */
+    int64_t number;   /* root_add: wall ms; roots_read: from score; loss_count: how many */
     uint32_t shard, limit;
 };
 
@@ -158,20 +158,20 @@ struct store_answer {
     enum store_verdict verdict;
     enum run_state state, finished_anyway;
     uint32_t epoch, flags;
-    struct str path;       /* stored path, root to the run itself; "" = as claimed */
-    struct str ban;        /* the nearest banned id at or above */
-    struct str record;     /* its encoded record */
+    struct str path;   /* stored path, root to the run itself; "" = as claimed */
+    struct str ban;    /* the nearest banned id at or above */
+    struct str record; /* its encoded record */
     struct str incarnation, owner;
     struct str text;
-    int64_t number;        /* live runs, receivers, time */
-    int64_t deadline_ms;   /* started, already, peek: what is left of the run's deadline, at least 1;
-                              0 = it has none */
+    int64_t number;      /* live runs, receivers, time */
+    int64_t deadline_ms; /* started, already, peek: what is left of the run's deadline, at least 1;
+                            0 = it has none */
     bool last;
     size_t item_count;
     const struct store_item *item;
-    size_t list_count;     /* roots, replicas */
+    size_t list_count; /* roots, replicas */
     const struct str *list;
-    const int64_t *score;  /* beside list, where it has scores */
+    const int64_t *score;    /* beside list, where it has scores */
     const struct tree *tree; /* STORE_TREE; lent for the call (core/tree.h) */
 };
 

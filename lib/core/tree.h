@@ -10,24 +10,24 @@ struct tree_run { /* strings are owned by the tree: put there by tree_keep() */
     struct str id, parent, incarnation, owner;
     enum run_state state, finished_anyway;
     uint32_t epoch, parent_epoch, flags, children;
-    struct str meta, story;     /* encoded, "" if none */
-    int64_t deadline_ms;        /* Unix ms by Redis' clock, 0 = none */
-    struct tree_run *up;        /* after tree_join(); NULL for a root or an unknown parent */
-    struct tree_run *ban;       /* nearest banned at or above, after tree_join() */
-    uint32_t depth;             /* 1 for a root or below an unknown parent, after tree_join() */
-    struct str record;          /* encoded, only where this run is a target */
-    uint32_t lost_epoch;        /* x: of a takeover */
-    struct str loss;            /* x: record of that loss */
-    size_t last_link;           /* number of its link that was added last, from 1; 0: it has none */
+    struct str meta, story; /* encoded, "" if none */
+    int64_t deadline_ms;    /* Unix ms by Redis' clock, 0 = none */
+    struct tree_run *up;    /* after tree_join(); NULL for a root or an unknown parent */
+    struct tree_run *ban;   /* nearest banned at or above, after tree_join() */
+    uint32_t depth;         /* 1 for a root or below an unknown parent, after tree_join() */
+    struct str record;      /* encoded, only where this run is a target */
+    uint32_t lost_epoch;    /* x: of a takeover */
+    struct str loss;        /* x: record of that loss */
+    size_t last_link;       /* number of its link that was added last, from 1; 0: it has none */
 };
 struct tree_link {
     struct tree_run *from;
-    struct str id;              /* n */
-    struct str link;            /* encoded run_link, and the same decoded */
+    struct str id;   /* n */
+    struct str link; /* encoded run_link, and the same decoded */
     enum link_kind kind;
     struct str to;
     bool acknowledged;
-    size_t earlier;             /* number of the link of the same run added before it, 0: none */
+    size_t earlier; /* number of the link of the same run added before it, 0: none */
 };
 struct tree_chunk;
 struct tree {
@@ -63,17 +63,17 @@ struct tally_names {
     size_t count;                     /* all of them */
     struct str name[TALLY_NAMES_MAX]; /* the first of them; lent by the tree */
 };
-/* The answer to "what has this cancel reached?". Each run in scope is counted once in `runs`, and in
- * exactly one of stopped, unresponsive, suspect, lost, or, while still stopping, `pending`. */
+/* The answer to "what has this cancel reached?". Each run in scope is counted once in `runs`, and
+ * in exactly one of stopped, unresponsive, suspect, lost, or, while still stopping, `pending`. */
 struct tally {
-    size_t runs;                     /* in scope, that ever started */
-    size_t requested;                /* = runs that were live when counted or were stopped under the ban */
-    size_t delivered, acknowledged;  /* told / said so, ended ones included */
-    size_t finished_before;          /* ended before any ban reached them; not part of `requested` */
+    size_t runs;      /* in scope, that ever started */
+    size_t requested; /* = runs that were live when counted or were stopped under the ban */
+    size_t delivered, acknowledged; /* told / said so, ended ones included */
+    size_t finished_before;         /* ended before any ban reached them; not part of `requested` */
     struct tally_names stopped, pending, unresponsive, suspect, lost, finished_anyway, observed;
     size_t links, links_acknowledged;
-    bool all_delivered;              /* every live run in scope was told */
-    bool complete;                   /* nothing pending, unresponsive, suspect, lost, observed; all links acknowledged */
+    bool all_delivered; /* every live run in scope was told */
+    bool complete; /* nothing pending, unresponsive, suspect, lost, observed; links acknowledged */
 };
 void tally_scope(const struct tree *tree, const struct tree_run *target, struct tally *out);
 

@@ -13,7 +13,8 @@
 #include "core/message.h"
 
 enum err wire_message_decode(struct str bytes, struct message *out) MUST_CHECK;
-enum err wire_message_encode(const struct message *message, struct buf *out) MUST_CHECK; /* appends */
+/* Appends, all or nothing; ERR_TOO_LARGE or, for a text that is not UTF-8, ERR_INVALID. */
+enum err wire_message_encode(const struct message *message, struct buf *out) MUST_CHECK;
 
 /* A record alone is the CANCEL message. */
 enum err wire_record_decode(struct str bytes, struct cancel_record *out) MUST_CHECK;
