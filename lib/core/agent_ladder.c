@@ -228,6 +228,16 @@ static void end_stopped(struct agent *agent, struct agent_run *run)
     ladder_stop(agent, run);
 }
 
+/* The one whose process was watched; there is one, or nobody had told of its exit. */
+static const struct stop_target *process_target(const struct agent_run *run)
+{
+    static const struct stop_target usual = {.kind = STOP_PROCESS, .grace = {-1}};
+    for (size_t i = 0; i < run->stop_count; i++)
+        if (run->stop[i].kind == STOP_PROCESS)
+            return &run->stop[i];
+    return &usual;
+}
+
 /* The main process is gone; what it left behind is stopped like the rest. */
 static void stop_leftovers(struct agent *agent, struct agent_run *run)
 {
@@ -237,9 +247,9 @@ static void stop_leftovers(struct agent *agent, struct agent_run *run)
     }
     if (run->was_signalled || shares_with_innocent(run))
         return;
+    const struct stop_target *target = process_target(run);
     run->step = run->stop_count;
-    const struct stop_target leftovers = {.kind = STOP_PROCESS, .grace = SPAN_NONE};
-    send_term(agent, run, &leftovers);
+    send_term(agent, run, target);
 }
 
 void process_exited(struct agent *agent, struct agent_run *run)
@@ -277,9 +287,19 @@ void process_emptied(struct agent *agent, struct agent_run *run)
         end_stopped(agent, run);
 }
 
+/* It hit nobody: who obeyed the notice was gone already, and is not said to be stopped by it. */
+static void forget_signal(struct agent_run *run, int signal)
+{
+    struct wall *sent = signal == SIGNAL_KILL ? &run->story.killed : &run->story.terminated;
+    *sent = (struct wall){0};
+}
+
 void process_signalled(struct agent *agent, const struct agent_event *event)
 {
     struct agent_run *run = run_find(agent, event->run);
-    if (run != NULL)
-        run->story.found |= event->found;
+    if (run == NULL)
+        return;
+    run->story.found |= event->found;
+    if (event->found == 0)
+        forget_signal(run, event->signal);
 }

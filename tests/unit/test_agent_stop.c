@@ -317,6 +317,36 @@ static void what_a_told_process_leaves_behind_is_stopped(void **state)
                          "close process of r\n");
 }
 
+static void leftovers_have_the_grace_of_their_run(void **state)
+{
+    (void)state;
+    struct ask_start start = with_process("r", "", 42);
+    start.stop[1].grace = MILLIS(300);
+    start.stop[1].signal = 2;
+    world_started(&world, "ann", start);
+    world_hear(&world, world_record("r", "r"));
+    world_process(&world, AGENT_PROCESS_EXITED, "r");
+    world_forget(&world);
+    world_pass(&world, 299);
+    world_forget(&world);
+    world_pass(&world, 1);
+    world_expect(&world, "signal r 9\n"
+                         "report r r:1:80\n");
+}
+
+static void a_signal_that_hit_nobody_stopped_nobody(void **state)
+{
+    (void)state;
+    world_started(&world, "ann", with_process("r", "", 42));
+    world_hear(&world, world_record("r", "r"));
+    world_process(&world, AGENT_PROCESS_EXITED, "r");
+    world_feed(&world,
+               (struct agent_event){.kind = AGENT_SIGNALLED, .run = STR("r"), .signal = 15});
+    world_process(&world, AGENT_PROCESS_EMPTY, "r");
+    assert_int_equal(world_view(&world, "r").story.by, STOPPED_BY_NOTICE);
+    assert_int_equal(world_view(&world, "r").story.terminated.ms, 0);
+}
+
 /* ---- ends ---------------------------------------------------------------------------------- */
 static void a_child_reports_its_end(void **state)
 {
@@ -495,6 +525,8 @@ int main(void)
         T(who_obeyed_the_notice_is_not_killed),
         T(what_was_signalled_is_stopped_to_the_end),
         T(what_a_told_process_leaves_behind_is_stopped),
+        T(leftovers_have_the_grace_of_their_run),
+        T(a_signal_that_hit_nobody_stopped_nobody),
         T(a_child_reports_its_end),
         T(an_end_needs_the_epoch_and_the_owner),
         T(finishing_under_a_ban_is_recorded_as_cancelled),
