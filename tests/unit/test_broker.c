@@ -1,0 +1,552 @@
+/* What a broker does in the background, against the model of Redis: who is lost and when, what is
+ * published again, whose links are followed. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+
+#include <cmocka.h>
+
+#include "api/api_codec.h"
+#include "base/buf.h"
+#include "base/mem.h"
+#include "core/broker.h"
+#include "core/tree.h"
+#include "support/model.h"
+
+enum { LEASE_MS = 15000, SWEEP_MS = 1000, CALLS_MAX = 4096, REPLICAS_MAX = 16 };
+
+struct world {
+    struct model *model;
+    struct broker *broker;
+    struct broker_effects todo;
+    struct instant now;
+    bool offline;
+    struct buf said; /* facts and asks since it was last looked at, a line each */
+    size_t call_count, commands;
+    struct {
+        uint64_t token;
+        struct store_call call;
+        char bytes[2048]; /* what the call's strings point to */
+    } call[CALLS_MAX];
+    const char *alive[REPLICAS_MAX]; /* renews its lease */
+};
+
+static void feed(struct world *world, struct broker_event event);
+
+static int fresh_world(void **state)
+{
+    static struct world world;
+    memset(&world, 0, sizeof world); /* too large for a literal */
+    world.now.ms = 5000;
+    world.model = model_new(1);
+    world.broker = broker_new(&(struct broker_options){
+        .id = STR("b1"),
+        .lease = {LEASE_MS},
+        .lost_grace = SECONDS(5),
+        .sweep_every = {SWEEP_MS},
+        .retransmit_every = SECONDS(5),
+        .roots_per_sweep = 200,
+        .token_base = 1,
+        .encode = api_encode_record,
+        .decode = api_decode_record,
+        .encode_link = api_encode_link,
+    });
+    assert_non_null(world.broker);
+    *state = &world;
+    return 0;
+}
+
+static int drop_world(void **state)
+{
+    struct world *world = *state;
+    broker_free(world->broker);
+    model_free(world->model);
+    mem_free(world->todo.item);
+    buf_fini(&world->said);
+    return 0;
+}
+
+/* ---- the outside -------------------------------------------------------------------------------
+ */
+static void keep(char **at, struct str *text)
+{
+    if (text->len > 0)
+        memcpy(*at, text->at, text->len);
+    text->at = *at;
+    *at += text->len;
+}
+
+static void note_call(struct world *world, const struct broker_effect *effect)
+{
+    assert_true(world->call_count < CALLS_MAX);
+    struct store_call *call = &world->call[world->call_count].call;
+    char *at = world->call[world->call_count].bytes;
+    world->call[world->call_count++].token = effect->token;
+    *call = effect->call;
+    struct str *texts[] = {&call->root,    &call->run,    &call->incarnation,
+                           &call->replica, &call->record, &call->id,
+                           &call->link_id, &call->link,   &call->bytes};
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++)
+        keep(&at, texts[i]);
+}
+
+static void note(struct world *world, const struct broker_effect *effect)
+{
+    struct buf *said = &world->said;
+    const struct cancel_ask *ask = &effect->cancel;
+    switch (effect->kind) {
+    case BROKER_DO_CALL:
+        note_call(world, effect);
+        break;
+    case BROKER_DO_ASK_CANCEL:
+        buf_addf(said, "cancel %.*s/%.*s because %.*s by %.*s%s ask %u\n", (int)ask->root.len,
+                 ask->root.at, (int)ask->run.len, ask->run.at, (int)ask->reason.len, ask->reason.at,
+                 (int)ask->by.len, ask->by.at, ask->force ? " force" : "", (unsigned)effect->ask);
+        break;
+    case BROKER_DO_LOG:
+        buf_addf(said, "%s %.*s%.*s\n", broker_fact_text(effect->fact), (int)effect->replica.len,
+                 effect->replica.len > 0 ? effect->replica.at : "", (int)effect->run.len,
+                 effect->run.len > 0 ? effect->run.at : "");
+        break;
+    }
+}
+
+static void feed(struct world *world, struct broker_event event)
+{
+    event.at = world->now;
+    event.wall = model_time(world->model);
+    assert_int_equal(broker_step(world->broker, &event, &world->todo), ERR_OK);
+    for (size_t i = 0; i < world->todo.count; i++)
+        note(world, &world->todo.item[i]);
+}
+
+/* Carries out what was asked, in order, and what is asked because of it. */
+static void settle(struct world *world)
+{
+    for (size_t done = 0; done < world->call_count; done++) {
+        struct store_answer answer = {.verdict = SAID_OFFLINE};
+        if (!world->offline)
+            model_call(world->model, &world->call[done].call, &answer);
+        world->commands++;
+        feed(world, (struct broker_event){.kind = BROKER_ANSWER,
+                                          .token = world->call[done].token,
+                                          .answer = &answer});
+    }
+    world->call_count = 0;
+}
+
+static struct store_answer call(struct world *world, struct store_call call)
+{
+    struct store_answer answer;
+    model_call(world->model, &call, &answer);
+    return answer;
+}
+
+static void pass(struct world *world, int64_t ms)
+{
+    for (int64_t step; ms > 0; ms -= step) {
+        step = ms < SWEEP_MS / 2 ? ms : SWEEP_MS / 2;
+        world->now.ms += step;
+        model_set_time(world->model, (struct wall){model_time(world->model).ms + step});
+        for (size_t i = 0; i < REPLICAS_MAX; i++)
+            if (world->alive[i] != NULL)
+                call(world, (struct store_call){.op = STORE_LEASE,
+                                                .replica = str_of(world->alive[i]),
+                                                .generation = STR("g1"),
+                                                .span = {LEASE_MS}});
+        if (instant_reached(world->now, broker_deadline(world->broker)))
+            feed(world, (struct broker_event){.kind = BROKER_TIME_PASSED});
+        settle(world);
+    }
+}
+
+static void link_up(struct world *world)
+{
+    world->offline = false;
+    feed(world, (struct broker_event){.kind = BROKER_LINK_UP});
+    settle(world);
+}
+
+static void link_down(struct world *world)
+{
+    world->offline = true;
+    settle(world);
+    feed(world, (struct broker_event){.kind = BROKER_LINK_DOWN});
+}
+
+static void replica(struct world *world, size_t i, const char *name)
+{
+    world->alive[i] = name;
+    call(world, (struct store_call){.op = STORE_REPLICA_ADD,
+                                    .replica = str_of(name),
+                                    .number = model_time(world->model).ms});
+}
+
+static void start(struct world *world, const char *name, const char *root, const char *run,
+                  uint32_t flags, struct span deadline)
+{
+    bool is_root = strcmp(root, run) == 0;
+    struct store_answer started =
+        call(world, (struct store_call){.op = STORE_START,
+                                        .root = str_of(root),
+                                        .run = str_of(run),
+                                        .path = str_of(is_root ? "" : root),
+                                        .incarnation = STR("life"),
+                                        .replica = str_of(name),
+                                        .flags = flags,
+                                        .meta = STR(""),
+                                        .deadline = deadline,
+                                        .max_runs = 100,
+                                        .max_children = 100});
+    assert_int_equal(started.verdict, SAID_STARTED);
+    call(world,
+         (struct store_call){.op = STORE_HELD_ADD, .replica = str_of(name), .root = str_of(root)});
+    call(world, (struct store_call){.op = STORE_ROOT_ADD,
+                                    .root = str_of(root),
+                                    .number = model_time(world->model).ms});
+}
+
+static void cancel(struct world *world, const char *root, const char *run)
+{
+    char bytes[MESSAGE_MAX_BYTES];
+    struct cancel_record record = {
+        .root = str_of(root),
+        .target = str_of(run),
+        .reason = STR("enough"),
+        .by = STR("user:me"),
+        .at = model_time(world->model),
+        .grace = SPAN_NONE,
+        .cause = STR("x.x"),
+    };
+    size_t len = api_encode_record(&record, bytes);
+    struct store_answer answer = call(world, (struct store_call){.op = STORE_CANCEL,
+                                                                 .root = str_of(root),
+                                                                 .run = str_of(run),
+                                                                 .grace = SPAN_NONE,
+                                                                 .record = {bytes, len}});
+    assert_int_equal(answer.verdict, SAID_ACCEPTED);
+    model_forget_messages(world->model);
+}
+
+static const struct tree_run *run_of(struct world *world, const char *root, const char *run)
+{
+    struct store_answer answer =
+        call(world, (struct store_call){.op = STORE_TREE, .root = str_of(root)});
+    assert_non_null(answer.tree);
+    const struct tree_run *found = tree_find(answer.tree, str_of(run));
+    assert_non_null(found);
+    return found;
+}
+
+static void expect(struct world *world, const char *text)
+{
+    assert_string_equal(world->said.len > 0 ? world->said.bytes : "", text);
+    buf_clear(&world->said);
+}
+
+static size_t published(struct world *world)
+{
+    size_t count, cancels = 0;
+    const struct model_message *messages = model_messages(world->model, &count);
+    for (size_t i = 0; i < count; i++)
+        cancels += messages[i].watch ? 0 : 1;
+    model_forget_messages(world->model);
+    return cancels;
+}
+
+/* ---- lost --------------------------------------------------------------------------------------
+ */
+static void a_replica_that_is_gone_is_suspect_then_lost_then_forgotten(void **state)
+{
+    struct world *world = *state;
+    link_up(world);
+    replica(world, 0, "gone");
+    replica(world, 1, "here");
+    start(world, "gone", "tree", "tree", 0, SPAN_NONE);
+    start(world, "here", "other", "other", 0, SPAN_NONE);
+    pass(world, 60000);
+    expect(world, "");
+
+    world->alive[0] = NULL; /* its lease lasts 15 s more */
+    pass(world, 28000);
+    expect(world, "");
+    assert_int_equal(run_of(world, "tree", "tree")->flags & RUN_FLAG_SUSPECT, 0);
+    pass(world, 10000);
+    expect(world, "replica is suspect gone\n");
+    assert_int_not_equal(run_of(world, "tree", "tree")->flags & RUN_FLAG_SUSPECT, 0);
+    assert_int_equal(run_of(world, "tree", "tree")->state, RUN_RUNNING);
+    pass(world, 12000);
+    expect(world, "replica is lost gone\nrun is lost gonetree\nreplica is cleared away gone\n");
+    assert_int_equal(run_of(world, "tree", "tree")->state, RUN_LOST);
+    assert_int_not_equal(run_of(world, "tree", "tree")->flags & RUN_FLAG_BANNED, 0);
+    assert_int_equal(run_of(world, "other", "other")->state, RUN_RUNNING);
+    pass(world, 60000);
+    expect(world, "");
+}
+
+static void a_replica_that_comes_back_loses_nothing(void **state)
+{
+    struct world *world = *state;
+    link_up(world);
+    replica(world, 0, "away");
+    start(world, "away", "tree", "tree", 0, SPAN_NONE);
+    pass(world, 5000);
+    world->alive[0] = NULL;
+    pass(world, 40000);
+    expect(world, "replica is suspect away\n");
+    world->alive[0] = "away";
+    pass(world, 60000);
+    expect(world, "replica is back away\n");
+    assert_int_equal(run_of(world, "tree", "tree")->state, RUN_RUNNING);
+}
+
+static void any_trouble_with_redis_restarts_the_two_leases(void **state)
+{
+    struct world *world = *state;
+    link_up(world);
+    replica(world, 0, "gone");
+    start(world, "gone", "tree", "tree", 0, SPAN_NONE);
+    pass(world, 5000);
+    world->alive[0] = NULL;
+    for (int i = 0; i < 5; i++) {
+        pass(world, 28000);
+        if (i % 2 == 0) {
+            link_down(world);
+            pass(world, 1000);
+            link_up(world);
+        } else {
+            model_set_unwritable(world->model, "READONLY");
+            pass(world, 2000);
+            model_set_unwritable(world->model, NULL);
+        }
+    }
+    assert_null(strstr(world->said.bytes, "lost"));
+    assert_int_equal(run_of(world, "tree", "tree")->state, RUN_RUNNING);
+    pass(world, 36000);
+    assert_int_equal(run_of(world, "tree", "tree")->state, RUN_LOST);
+}
+
+static void when_a_fifth_of_the_fleet_is_gone_nobody_is_lost(void **state)
+{
+    static const char *const names[] = {"r0", "r1", "r2", "r3", "r4", "r5", "r6", "r7", "r8", "r9"};
+    struct world *world = *state;
+    link_up(world);
+    for (size_t i = 0; i < 10; i++) {
+        replica(world, i, names[i]);
+        start(world, names[i], names[i], names[i], 0, SPAN_NONE);
+    }
+    pass(world, 5000);
+    for (size_t i = 0; i < 3; i++)
+        world->alive[i] = NULL;
+    pass(world, 120000);
+    assert_true(broker_sweep_suspended(world->broker));
+    assert_int_equal(broker_suspect_replicas(world->broker), 3);
+    assert_null(strstr(world->said.bytes, "lost"));
+    assert_non_null(strstr(world->said.bytes, "sweep suspended"));
+    buf_clear(&world->said);
+
+    world->alive[0] = "r0";
+    world->alive[1] = "r1";
+    pass(world, 20000);
+    assert_false(broker_sweep_suspended(world->broker));
+    assert_int_equal(run_of(world, "r0", "r0")->state, RUN_RUNNING);
+    assert_int_equal(run_of(world, "r2", "r2")->state, RUN_LOST);
+}
+
+static void an_operator_may_say_that_they_are_really_gone(void **state)
+{
+    static const char *const names[] = {"r0", "r1", "r2"};
+    struct world *world = *state;
+    link_up(world);
+    for (size_t i = 0; i < 3; i++) {
+        replica(world, i, names[i]);
+        start(world, names[i], names[i], names[i], 0, SPAN_NONE);
+    }
+    pass(world, 5000);
+    for (size_t i = 0; i < 3; i++)
+        world->alive[i] = NULL;
+    pass(world, 100000);
+    assert_true(broker_sweep_suspended(world->broker));
+    assert_int_equal(run_of(world, "r1", "r1")->state, RUN_RUNNING);
+    feed(world, (struct broker_event){.kind = BROKER_CONFIRM_LOSSES});
+    pass(world, 10000);
+    for (size_t i = 0; i < 3; i++)
+        assert_int_equal(run_of(world, names[i], names[i])->state, RUN_LOST);
+    assert_false(broker_sweep_suspended(world->broker));
+}
+
+static void what_continues_is_only_suspect_for_a_while_longer(void **state)
+{
+    struct world *world = *state;
+    link_up(world);
+    replica(world, 0, "gone");
+    start(world, "gone", "tree", "tree", RUN_FLAG_LOST_CONTINUE, SPAN_NONE);
+    start(world, "gone", "quick", "quick", 0, SPAN_NONE);
+    pass(world, 5000);
+    world->alive[0] = NULL;
+    pass(world, 48000);
+    assert_int_equal(run_of(world, "quick", "quick")->state, RUN_LOST);
+    assert_int_equal(run_of(world, "tree", "tree")->state, RUN_RUNNING);
+    pass(world, 12000);
+    assert_int_equal(run_of(world, "tree", "tree")->state, RUN_LOST);
+    assert_int_equal(run_of(world, "tree", "tree")->flags & RUN_FLAG_BANNED, 0);
+}
+
+static void a_broker_without_the_lock_only_looks(void **state)
+{
+    struct world *world = *state;
+    link_up(world);
+    replica(world, 0, "gone");
+    start(world, "gone", "tree", "tree", 0, SPAN_NONE);
+    world->alive[0] = NULL;
+    for (int i = 0; i < 100; i++) {
+        call(world,
+             (struct store_call){
+                 .op = STORE_LOCK, .id = STR("sweep"), .replica = STR("b2"), .span = {60000}});
+        pass(world, 1000);
+        call(world,
+             (struct store_call){
+                 .op = STORE_LOCK, .id = STR("sweep"), .replica = STR("b2"), .span = {60000}});
+    }
+    assert_false(broker_holds_lock(world->broker));
+    assert_int_equal(broker_suspect_replicas(world->broker), 1);
+    assert_int_equal(run_of(world, "tree", "tree")->state, RUN_RUNNING);
+}
+
+static void a_deadline_is_kept_when_its_agentd_is_gone(void **state)
+{
+    struct world *world = *state;
+    link_up(world);
+    replica(world, 0, "gone");
+    start(world, "gone", "tree", "tree", 0, SECONDS(20));
+    world->alive[0] = NULL;
+    pass(world, 32000);
+    assert_non_null(
+        strstr(world->said.bytes, "cancel tree/tree because deadline by broker ask 1\n"));
+    assert_null(strstr(world->said.bytes, "ask 2")); /* once is enough while it is on its way */
+}
+
+/* ---- cancels that have not stopped everything --------------------------------------------------
+ */
+static void a_cancel_is_published_again_until_its_scope_has_stopped(void **state)
+{
+    struct world *world = *state;
+    link_up(world);
+    replica(world, 0, "here");
+    start(world, "here", "tree", "tree", 0, SPAN_NONE);
+    start(world, "here", "tree", "child", 0, SPAN_NONE);
+    start(world, "here", "calm", "calm", 0, SPAN_NONE);
+    cancel(world, "tree", "tree");
+    pass(world, 3000);
+    assert_int_equal(published(world), 0); /* the cancel itself was just published */
+    pass(world, 30000);
+    size_t count = published(world);
+    assert_in_range(count, 3, 6);
+    call(world, (struct store_call){.op = STORE_END,
+                                    .root = STR("tree"),
+                                    .run = STR("tree"),
+                                    .epoch = 1,
+                                    .state = RUN_SUCCESS});
+    pass(world, 10000);
+    assert_true(published(world) > 0);
+    call(world, (struct store_call){.op = STORE_END,
+                                    .root = STR("tree"),
+                                    .run = STR("child"),
+                                    .epoch = 1,
+                                    .state = RUN_SUCCESS});
+    pass(world, 10000);
+    (void)published(world);
+    pass(world, 30000);
+    assert_int_equal(published(world), 0);
+}
+
+static void a_link_that_nobody_carried_is_followed_and_acknowledged(void **state)
+{
+    struct world *world = *state;
+    char bytes[MESSAGE_MAX_BYTES];
+    struct run_link link = {.kind = LINK_ROOT, .to = STR("far/away")};
+    link_up(world);
+    replica(world, 0, "here");
+    start(world, "here", "tree", "tree", 0, SPAN_NONE);
+    call(world, (struct store_call){.op = STORE_LINK,
+                                    .root = STR("tree"),
+                                    .run = STR("tree"),
+                                    .epoch = 1,
+                                    .link_id = STR("1"),
+                                    .link = {bytes, api_encode_link(&link, bytes)}});
+    pass(world, 10000);
+    expect(world, "");
+    cancel(world, "tree", "tree");
+    pass(world, 12000);
+    const char *wanted = "link followed tree\n"
+                         "cancel far/away because enough by user:me force ask 1\n";
+    assert_int_equal(strncmp(world->said.bytes, wanted, strlen(wanted)), 0);
+    struct cancel_result result = {.problem = PROBLEM_NONE};
+    feed(world, (struct broker_event){.kind = BROKER_CANCEL_ANSWERED, .ask = 1, .result = &result});
+    settle(world);
+    struct store_answer tree =
+        call(world, (struct store_call){.op = STORE_TREE, .root = STR("tree")});
+    assert_int_equal(tree.tree->link_count, 1);
+    assert_true(tree.tree->link[0].acknowledged);
+}
+
+static void a_root_whose_key_has_expired_leaves_the_list(void **state)
+{
+    struct world *world = *state;
+    uint32_t left = 0;
+    link_up(world);
+    call(world, (struct store_call){.op = STORE_ROOT_ADD,
+                                    .root = STR("expired"),
+                                    .number = model_time(world->model).ms});
+    pass(world, 30000);
+    for (uint32_t shard = 0; shard < 64; shard++)
+        left +=
+            (uint32_t)call(world,
+                           (struct store_call){.op = STORE_ROOTS_READ, .shard = shard, .limit = 10})
+                .list_count;
+    assert_int_equal(left, 1); /* a start lists its root a moment before its key is there */
+    pass(world, 60000);
+    for (uint32_t shard = 0; shard < 64; shard++)
+        assert_int_equal(
+            call(world, (struct store_call){.op = STORE_ROOTS_READ, .shard = shard, .limit = 10})
+                .list_count,
+            0);
+}
+
+static void trees_without_a_cancel_cost_next_to_nothing(void **state)
+{
+    struct world *world = *state;
+    char name[16];
+    link_up(world);
+    replica(world, 0, "here");
+    for (int i = 0; i < 500; i++) {
+        snprintf(name, sizeof name, "tree%d", i);
+        start(world, "here", name, name, 0, SPAN_NONE);
+    }
+    pass(world, 10000);
+    size_t before = world->commands;
+    pass(world, 10000);
+    assert_true(world->commands - before < 5000);
+    expect(world, "");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+#define STORY(name) cmocka_unit_test_setup_teardown(name, fresh_world, drop_world)
+        STORY(a_replica_that_is_gone_is_suspect_then_lost_then_forgotten),
+        STORY(a_replica_that_comes_back_loses_nothing),
+        STORY(any_trouble_with_redis_restarts_the_two_leases),
+        STORY(when_a_fifth_of_the_fleet_is_gone_nobody_is_lost),
+        STORY(an_operator_may_say_that_they_are_really_gone),
+        STORY(what_continues_is_only_suspect_for_a_while_longer),
+        STORY(a_broker_without_the_lock_only_looks),
+        STORY(a_deadline_is_kept_when_its_agentd_is_gone),
+        STORY(a_cancel_is_published_again_until_its_scope_has_stopped),
+        STORY(a_link_that_nobody_carried_is_followed_and_acknowledged),
+        STORY(a_root_whose_key_has_expired_leaves_the_list),
+        STORY(trees_without_a_cancel_cost_next_to_nothing),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
