@@ -32,11 +32,15 @@ typedef void (*store_answered)(void *owner, uint64_t token, const struct store_a
 enum err store_open(uv_loop_t *loop, const struct redis_target *target,
                     const struct store_options *options, const struct store_events *events,
                     void *owner, struct store **out) MUST_CHECK;
+/* No callback but on_closed follows: calls in flight stay unanswered. */
 void store_close(struct store *store);
 
 /* done is called exactly once, from the loop, never from inside; while the link is down too (then
- * with SAID_OFFLINE, on the next turn). Only ERR_NOMEM and ERR_FULL are returned, and then done is
- * not called. done NULL: nobody wants to know. */
+ * with SAID_OFFLINE, on the next turn). Only ERR_NOMEM and ERR_FULL (the queue, or a name longer
+ * than any of ours) are returned, and then done is not called. done NULL: nobody wants to know.
+ *
+ * The order of the calls holds but for two cases: a tree is answered when it is whole, and calls in
+ * flight while somebody flushes the scripts are repeated behind those sent meanwhile. */
 enum err store_send(struct store *store, const struct store_call *call, store_answered done,
                     void *owner, uint64_t token) MUST_CHECK;
 /* Confirmed before any call sent after it is carried out (same connection). Subscriptions are
