@@ -38,9 +38,10 @@ json_t *api_read_object(struct http_request *request)
 {
     struct str body = http_body(request);
     json_error_t error;
-    json_t *json = body_is_blank(body)
-                       ? json_object()
-                       : json_loadb(body.at, body.len, JSON_REJECT_DUPLICATES, &error);
+    json_t *json =
+        body_is_blank(body)
+            ? json_object()
+            : json_loadb(body.at, body.len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &error);
     if (json_is_object(json))
         return json;
     if (json != NULL) {
