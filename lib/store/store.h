@@ -1,8 +1,7 @@
 /* Redis as the cores see it: core/store_call.h over one redis_link.
  *
- * A script goes as EVALSHA and is loaded and repeated by itself on NOSCRIPT. Calls are answered in
- * the order they were sent (a tree read, which takes several HSCANs, is answered when it is whole).
- */
+ * A script goes as EVALSHA and is loaded and repeated by itself on NOSCRIPT. READONLY and a server
+ * in the role of a replica are a link down: the master is elsewhere. */
 #ifndef STORE_STORE_H
 #define STORE_STORE_H
 

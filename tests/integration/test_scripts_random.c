@@ -14,6 +14,7 @@
 #include "base/buf.h"
 #include "base/map.h"
 #include "base/rng.h"
+#include "core/tree.h"
 #include "support/ask_redis.h"
 #include "support/model.h"
 #include "wire/message.h"
@@ -393,6 +394,21 @@ static void same_messages(struct trial *t)
     model_forget_messages(t->model);
 }
 
+/* core/tree.c finds the bans of a whole tree that was read; it must find the ones the scripts find.
+ */
+static void same_bans(struct trial *t)
+{
+    const struct store_call read = {.op = STORE_TREE, .root = str_of(t->root)};
+    struct store_answer answer, peeked;
+    model_call(t->model, &read, &answer);
+    for (size_t i = 0; i < answer.tree->run_count; i++) {
+        const struct tree_run *run = answer.tree->run[i];
+        const struct store_call peek = {.op = STORE_PEEK, .root = str_of(t->root), .run = run->id};
+        redis_ask(t->asker, &peek, &peeked);
+        same_text(t, "nearest ban", peeked.ban, run->ban != NULL ? run->ban->id : STR_NONE);
+    }
+}
+
 /* What must be true whatever was called: nothing lives without a key for good, and the other way.
  */
 static void ttl_says_whether_anything_lives(struct trial *t)
@@ -428,6 +444,7 @@ static void one_call(struct trial *t)
         t->verdicts[call.op][real.item[i].verdict]++;
     same_messages(t);
     same_tree(t);
+    same_bans(t);
     ttl_says_whether_anything_lives(t);
 }
 
