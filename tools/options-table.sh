@@ -38,7 +38,8 @@ table() {
         {
             key = $1 FS $2 FS $3
             if (!(key in daemons)) order[++count] = key
-            daemons[key] = key in daemons ? "both" : $4
+            # Not "key in daemons": some awks make the element before they look.
+            daemons[key] = daemons[key] == "" ? $4 : "both"
         }
         END {
             for (i = 1; i <= count; i++) {
