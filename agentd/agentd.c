@@ -481,8 +481,8 @@ enum err agentd_open(uv_loop_t *loop, const struct settings *settings, struct ag
     }
     init_timers(d);
     static const char *const modes[] = {"observe", "notify", "enforce"};
-    log_info("agentd started", "replica=%s socket=%s mode=%s", d->replica, settings->socket,
-             modes[settings->mode]);
+    log_info("agentd started", "replica=%s socket=%s port=%u mode=%s", d->replica, settings->socket,
+             http_server_port(d->http), modes[settings->mode]);
     *out = d;
     return ERR_OK;
 }

@@ -95,14 +95,38 @@ static bool has_ended(struct service *service)
     return true;
 }
 
-void service_start_again(struct service *service, bool is_ready, const char *const args[])
+static void launch(struct service *service, const char *const args[])
 {
-    struct waiting wait = WAITING;
     pid_t parent = getpid();
     service->pid = fork();
     if (service->pid == 0)
         become(service, parent, args);
     assert_true(service->pid > 0);
+}
+
+static void furnish(struct service *service, const char *program)
+{
+    *service = (struct service){0};
+    snprintf(service->program, sizeof service->program, "%s", program);
+    snprintf(service->folder, sizeof service->folder, "/tmp/brakewire-test-XXXXXX");
+    assert_non_null(mkdtemp(service->folder));
+    snprintf(service->where, sizeof service->where, "unix:%.80s/s", service->folder);
+}
+
+int service_run(const char *program, const char *const args[])
+{
+    struct service service;
+    furnish(&service, program);
+    launch(&service, args);
+    int code = service_wait(&service);
+    service_stop(&service);
+    return code;
+}
+
+void service_start_again(struct service *service, bool is_ready, const char *const args[])
+{
+    struct waiting wait = WAITING;
+    launch(service, args);
     while (service_call(service, NULL, "GET", is_ready ? "/readyz" : "/livez", NULL, NULL) != 200) {
         if (has_ended(service)) {
             show_log(service);
@@ -115,11 +139,7 @@ void service_start_again(struct service *service, bool is_ready, const char *con
 void service_start(struct service *service, const char *program, bool is_ready,
                    const char *const args[])
 {
-    *service = (struct service){0};
-    snprintf(service->program, sizeof service->program, "%s", program);
-    snprintf(service->folder, sizeof service->folder, "/tmp/brakewire-test-XXXXXX");
-    assert_non_null(mkdtemp(service->folder));
-    snprintf(service->where, sizeof service->where, "unix:%.80s/s", service->folder);
+    furnish(service, program);
     service_start_again(service, is_ready, args);
 }
 

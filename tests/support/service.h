@@ -25,6 +25,8 @@ void service_start(struct service *service, const char *program, bool is_ready,
                    const char *const args[]);
 /* The same socket and folder again: a restart. */
 void service_start_again(struct service *service, bool is_ready, const char *const args[]);
+/* Run with these flags until it ends by itself; its exit code. Nothing is waited for but that. */
+int service_run(const char *program, const char *const args[]);
 void service_signal(struct service *service, int signal);
 /* Its exit code, or 128 + the signal that ended it. Fails the test when it does not end. */
 int service_wait(struct service *service);

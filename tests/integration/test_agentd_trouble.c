@@ -1,0 +1,407 @@
+/* agentd when things fail: Redis, itself, its clients. */
+#include <netinet/in.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+/* last: cmocka wants the headers above */
+#include <cmocka.h>
+
+#include "support/sidecar.h"
+
+static struct redis_process redis;
+static struct service agentd;
+
+static int begin(void **state)
+{
+    (void)state;
+    redis_process_start(&redis, KIND_REDIS, NULL);
+    return 0;
+}
+
+static int end(void **state)
+{
+    (void)state;
+    service_stop(&agentd);
+    redis_process_end(&redis);
+    return 0;
+}
+
+static void wait_for_link(const char *linked)
+{
+    service_wait_for(&agentd, NULL, "/v1/version", "redis.linked", linked);
+}
+
+/* Redis holds the record of a cancel with this target. */
+static void wait_for_record(const struct started *run)
+{
+    struct waiting wait = WAITING;
+    while (redis_process_do(&redis, "HEXISTS bw:{%s} c:%s", run->root, run->run) != 1)
+        waiting_turn(&wait);
+}
+
+static void start_agentd(const char *flag)
+{
+    const char *const flags[] = {flag, NULL};
+    sidecar_start(&agentd, &redis, flag != NULL ? flags : NULL);
+}
+
+/* ---- Redis --------------------------------------------------------------------------------- */
+
+static void without_redis_a_cancel_holds_here_and_everywhere_later(void **state)
+{
+    (void)state;
+    struct listening listening;
+    start_agentd(NULL);
+    struct started run = sidecar_run(&agentd, NULL, "{}");
+    listening_open(&listening, &agentd, run.token);
+    redis_process_kill(&redis);
+    wait_for_link("false");
+    json_t *asked = sidecar_cancel(&agentd, &run, "{\"reason\":\"in the dark\"}");
+    assert_string_equal(json_word(asked, "durability"), "local");
+    assert_true(json_is_true(json_member(asked, "pending")));
+    assert_true(json_is_false(json_member(asked, "complete")));
+    json_decref(asked);
+    assert_string_equal(json_word(listening_wait(&listening, 1), "reason"), "in the dark");
+    redis_process_again(&redis); /* with nothing in it */
+    wait_for_link("true");
+    wait_for_record(&run);
+    sidecar_end(&agentd, &run, "cancelled");
+    listening_close(&listening);
+}
+
+static void without_redis_a_run_starts_unprotected_and_is_asserted_later(void **state)
+{
+    (void)state;
+    start_agentd(NULL);
+    redis_process_kill(&redis);
+    wait_for_link("false");
+    json_t *started = sidecar_call(&agentd, "the-token-of-an-optimist", 201, "POST", "/v1/runs",
+                                   "{\"run_id\":\"%s\"}", "optimist");
+    assert_true(json_is_false(json_member(started, "protected")));
+    json_decref(started);
+    redis_process_again(&redis);
+    wait_for_link("true");
+    service_wait_for(&agentd, NULL, "/v1/runs/optimist", "confirmed", "true");
+    assert_int_equal(redis_process_do(&redis, "HEXISTS bw:{optimist} s:optimist"), 1);
+}
+
+static void an_end_without_redis_is_told_later(void **state)
+{
+    (void)state;
+    char path[160];
+    start_agentd(NULL);
+    struct started run = sidecar_run(&agentd, NULL, "{}");
+    redis_process_kill(&redis);
+    wait_for_link("false");
+    snprintf(path, sizeof path, "/v1/runs/%s/end", run.run);
+    json_t *ended =
+        sidecar_call(&agentd, run.token, 202, "POST", path, "{\"epoch\":1,\"state\":\"success\"}");
+    assert_true(json_is_true(json_member(ended, "pending")));
+    json_decref(ended);
+    redis_process_again(&redis);
+    snprintf(path, sizeof path, "/v1/runs/%s", run.run);
+    service_wait_for(&agentd, run.token, path, "confirmed", "true");
+}
+
+static void a_cautious_agentd_starts_nothing_without_redis(void **state)
+{
+    (void)state;
+    start_agentd("--when-redis-is-down=refuse");
+    redis_process_kill(&redis);
+    wait_for_link("false");
+    json_t *refused = sidecar_call(&agentd, NULL, 503, "POST", "/v1/runs", "%s", "{}");
+    assert_string_equal(json_word(refused, "code"), "unavailable");
+    json_decref(refused);
+    redis_process_again(&redis);
+    wait_for_link("true");
+    (void)sidecar_run(&agentd, NULL, "{}");
+}
+
+static void a_cancel_during_a_broken_connection_is_not_lost(void **state)
+{
+    (void)state;
+    struct service other;
+    start_agentd(NULL);
+    sidecar_start(&other, &redis, NULL);
+    for (int i = 0; i < 5; i++) {
+        struct started top = sidecar_run(&agentd, NULL, "{}");
+        struct started child = sidecar_child(&other, &top, "the-token-of-the-other");
+        redis_process_do(&redis, "CLIENT KILL TYPE pubsub");
+        redis_process_do(&redis, "CLIENT KILL TYPE normal");
+        json_decref(sidecar_cancel(&agentd, &top, "{}"));
+        sidecar_wait_for_state(&other, &child, "stopping");
+    }
+    service_stop(&other);
+}
+
+static void a_redis_that_evicts_is_refused_unless_told_otherwise(void **state)
+{
+    (void)state;
+    char url[160];
+    snprintf(url, sizeof url, "--redis-url=%s", redis.url);
+    const char *const flags[] = {url, NULL};
+    redis_process_do(&redis, "CONFIG SET maxmemory-policy allkeys-lru");
+    assert_int_equal(service_run("brakewire-agentd", flags), 1);
+    start_agentd("--eviction-override");
+    struct waiting wait = WAITING;
+    while (!service_logged(&agentd, "redis may evict cancels"))
+        waiting_turn(&wait);
+    assert_int_equal(service_call(&agentd, NULL, "GET", "/readyz", NULL, NULL), 200);
+}
+
+/* ---- agentd -------------------------------------------------------------------------------- */
+
+static void it_is_not_ready_before_it_has_seen_redis(void **state)
+{
+    (void)state;
+    char url[160];
+    snprintf(url, sizeof url, "--redis-url=%s", redis.url);
+    const char *const flags[] = {url, NULL};
+    redis_process_kill(&redis);
+    service_start(&agentd, "brakewire-agentd", false, flags);
+    assert_int_equal(service_call(&agentd, NULL, "GET", "/readyz", NULL, NULL), 503);
+    redis_process_again(&redis);
+    struct waiting wait = WAITING;
+    while (service_call(&agentd, NULL, "GET", "/readyz", NULL, NULL) != 200)
+        waiting_turn(&wait);
+    redis_process_kill(&redis);
+    wait_for_link("false");
+    assert_int_equal(service_call(&agentd, NULL, "GET", "/readyz", NULL, NULL), 200);
+}
+
+static void a_restarted_agentd_finds_the_cancel_it_missed(void **state)
+{
+    (void)state;
+    struct service other;
+    struct listening listening;
+    start_agentd(NULL);
+    sidecar_start(&other, &redis, NULL);
+    struct started run = sidecar_run(&agentd, "the-token-that-comes-back", "{\"run_id\":\"back\"}");
+    service_signal(&agentd, SIGKILL);
+    assert_int_equal(service_wait(&agentd), 128 + SIGKILL);
+    json_decref(sidecar_call(&other, NULL, 202, "POST", "/v1/runs/back/cancel",
+                             "{\"reason\":\"%s\"}", "meanwhile"));
+    sidecar_start_again(&agentd, &redis, NULL);
+    listening_open(&listening, &agentd, run.token);
+    json_t *again =
+        sidecar_call(&agentd, run.token, 200, "POST", "/v1/runs", "{\"run_id\":\"%s\"}", "back");
+    assert_string_equal(json_word(again, "cancel.reason"), "meanwhile");
+    json_decref(again);
+    assert_string_equal(json_word(listening_wait(&listening, 1), "run"), "back");
+    sidecar_end(&agentd, &run, "cancelled");
+    listening_close(&listening);
+    service_stop(&other);
+}
+
+static void a_term_waits_for_the_runs_and_takes_no_new_ones(void **state)
+{
+    (void)state;
+    start_agentd(NULL);
+    struct started run = sidecar_run(&agentd, NULL, "{}");
+    service_signal(&agentd, SIGTERM);
+    struct waiting wait = WAITING;
+    while (service_call(&agentd, NULL, "GET", "/readyz", NULL, NULL) != 503)
+        waiting_turn(&wait);
+    json_t *refused = sidecar_call(&agentd, NULL, 429, "POST", "/v1/runs", "%s", "{}");
+    assert_string_equal(json_word(refused, "code"), "overloaded");
+    json_decref(refused);
+    long long replicas = redis_process_do(&redis, "ZCARD bw:replicas");
+    sidecar_end(&agentd, &run, "success");
+    assert_int_equal(service_wait(&agentd), 0);
+    assert_int_equal(redis_process_do(&redis, "ZCARD bw:replicas"), replicas - 1);
+}
+
+static void a_second_term_is_obeyed_at_once(void **state)
+{
+    (void)state;
+    start_agentd(NULL);
+    (void)sidecar_run(&agentd, NULL, "{}");
+    service_signal(&agentd, SIGTERM);
+    struct waiting wait = WAITING;
+    while (service_call(&agentd, NULL, "GET", "/readyz", NULL, NULL) != 503)
+        waiting_turn(&wait);
+    service_signal(&agentd, SIGTERM);
+    assert_int_equal(service_wait(&agentd), 0);
+}
+
+static void an_idle_agentd_leaves_at_once(void **state)
+{
+    (void)state;
+    start_agentd(NULL);
+    service_signal(&agentd, SIGTERM);
+    assert_int_equal(service_wait(&agentd), 0);
+}
+
+static void options_that_make_no_sense_are_refused(void **state)
+{
+    (void)state;
+    static const char *const wrong[] = {
+        "--listen=0.0.0.0:7320", "--listen=192.168.1.1:80", "--listen=[::]:80", "--listen=7320",
+        "--socket-mode=rw",      "--namespace=Caps",        "--mode=kill",      "--lease=1",
+        "--replica-prefix=a.b",  "--redis-url=ftp://x",     "--no-such-flag",   "--cgroups=/x",
+    };
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        const char *const flags[] = {wrong[i], NULL};
+        int code = service_run("brakewire-agentd", flags);
+        if (code != 1 && code != 2)
+            print_error("%s: %d\n", wrong[i], code);
+        assert_in_range(code, 1, 2);
+    }
+}
+
+static void in_mode_observe_nothing_is_refused_or_told(void **state)
+{
+    (void)state;
+    start_agentd("--mode=observe");
+    struct started top = sidecar_run(&agentd, NULL, "{}");
+    json_decref(sidecar_cancel(&agentd, &top, "{\"reason\":\"would be\"}"));
+    json_t *child = sidecar_call(&agentd, top.token, 201, "POST", "/v1/runs",
+                                 "{\"baggage\":\"%s\"}", top.baggage);
+    assert_string_equal(json_word(child, "would"), "cancelled");
+    assert_string_equal(json_word(child, "cancel.reason"), "would be");
+    json_decref(child);
+    sidecar_wait_for_state(&agentd, &top, "running");
+}
+
+/* ---- clients ------------------------------------------------------------------------------- */
+
+static void a_client_that_stays_away_is_cancelled_for(void **state)
+{
+    (void)state;
+    struct listening listening;
+    start_agentd("--lost-grace=50ms");
+    struct started run = sidecar_run(&agentd, NULL, "{}");
+    struct started patient =
+        sidecar_run(&agentd, run.token, "{\"on_client_gone\":\"%s\"}", "continue");
+    listening_open(&listening, &agentd, run.token);
+    listening_close(&listening);
+    struct waiting wait = WAITING;
+    char path[160];
+    snprintf(path, sizeof path, "/v1/runs/%s", run.run);
+    for (bool is_running = true; is_running; waiting_turn(&wait)) {
+        json_t *shown = sidecar_call(&agentd, run.token, 200, "GET", path, "%s", "");
+        is_running = strcmp(json_word(shown, "state"), "running") == 0;
+        json_decref(shown);
+    }
+    sidecar_wait_for_state(&agentd, &patient, "running");
+}
+
+static int connect_to_agentd(void)
+{
+    struct sockaddr_un to = {.sun_family = AF_UNIX};
+    snprintf(to.sun_path, sizeof to.sun_path, "%s", agentd.where + strlen("unix:"));
+    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+    assert_int_equal(connect(fd, (struct sockaddr *)&to, sizeof to), 0);
+    return fd;
+}
+
+static void who_hangs_up_while_waiting_changes_nothing(void **state)
+{
+    (void)state;
+    char request[512];
+    start_agentd(NULL);
+    struct started run = sidecar_run(&agentd, NULL, "{}");
+    static const char body[] = "{\"wait\":\"stopped\",\"timeout_ms\":60000}";
+    snprintf(request, sizeof request,
+             "POST /v1/runs/%s/cancel HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\n"
+             "Content-Length: %zu\r\n\r\n%s",
+             run.run, run.token, strlen(body), body);
+    for (int i = 0; i < 3; i++) {
+        int fd = connect_to_agentd();
+        assert_true(write(fd, request, strlen(request)) == (ssize_t)strlen(request));
+        sidecar_wait_for_state(&agentd, &run, "stopping");
+        close(fd);
+    }
+    sidecar_end(&agentd, &run, "cancelled");
+    json_t *done = sidecar_cancel(&agentd, &run, "{\"wait\":\"stopped\"}");
+    assert_true(json_is_true(json_member(done, "complete")));
+    json_decref(done);
+}
+
+static void a_reader_that_does_not_read_is_dropped_not_waited_for(void **state)
+{
+    (void)state;
+    enum { RUNS = 600 };
+    char text[2048], reason[1001];
+    memset(reason, 'x', sizeof reason - 1);
+    reason[sizeof reason - 1] = '\0';
+    start_agentd(NULL);
+    struct started top = sidecar_run(&agentd, "the-token-of-the-slow-one", "{}");
+    snprintf(text, sizeof text,
+             "GET /v1/events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\n\r\n", top.token);
+    int fd = connect_to_agentd();
+    assert_true(write(fd, text, strlen(text)) == (ssize_t)strlen(text));
+    service_wait_for(&agentd, NULL, "/v1/version", "clients", "1");
+    for (int i = 0; i < RUNS; i++)
+        (void)sidecar_child(&agentd, &top, NULL);
+    snprintf(text, sizeof text, "{\"reason\":\"%s\"}", reason);
+    json_decref(sidecar_cancel(&agentd, &top, text));
+    struct waiting wait = WAITING;
+    while (!service_logged(&agentd, "client is too slow"))
+        waiting_turn(&wait);
+    service_wait_for(&agentd, NULL, "/v1/version", "clients", "0");
+    close(fd);
+}
+
+static void over_tcp_a_token_is_needed_and_a_process_cannot_be_named(void **state)
+{
+    (void)state;
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
+    socklen_t len = sizeof address;
+    char flag[64], body[96];
+    int fd = socket(AF_INET, SOCK_STREAM, 0); /* a port that is free, a moment ago at least */
+    assert_int_equal(bind(fd, (struct sockaddr *)&address, len), 0);
+    assert_int_equal(getsockname(fd, (struct sockaddr *)&address, &len), 0);
+    close(fd);
+    snprintf(flag, sizeof flag, "--listen=127.0.0.1:%d", ntohs(address.sin_port));
+    start_agentd(flag);
+    struct service over_tcp = agentd;
+    snprintf(over_tcp.where, sizeof over_tcp.where, "http://127.0.0.1:%d", ntohs(address.sin_port));
+    (void)sidecar_run(&over_tcp, NULL, "{}");
+    json_decref(sidecar_call(&over_tcp, NULL, 401, "GET", "/v1/runs", "%s", ""));
+    snprintf(body, sizeof body, "{\"stop\":[{\"kind\":\"process\",\"pid\":%d}]}", (int)getpid());
+    json_decref(sidecar_call(&over_tcp, NULL, 403, "POST", "/v1/runs", "%s", body));
+}
+
+static int stop_agentd(void **state)
+{
+    (void)state;
+    service_stop(&agentd);
+    if (redis.pid == 0)
+        redis_process_again(&redis);
+    redis_process_do(&redis, "CONFIG SET maxmemory-policy noeviction");
+    redis_process_do(&redis, "FLUSHALL");
+    return 0;
+}
+
+int main(void)
+{
+#define STORY(name) cmocka_unit_test_teardown(name, stop_agentd)
+    const struct CMUnitTest tests[] = {
+        STORY(without_redis_a_cancel_holds_here_and_everywhere_later),
+        STORY(without_redis_a_run_starts_unprotected_and_is_asserted_later),
+        STORY(an_end_without_redis_is_told_later),
+        STORY(a_cautious_agentd_starts_nothing_without_redis),
+        STORY(a_cancel_during_a_broken_connection_is_not_lost),
+        STORY(a_redis_that_evicts_is_refused_unless_told_otherwise),
+        STORY(it_is_not_ready_before_it_has_seen_redis),
+        STORY(a_restarted_agentd_finds_the_cancel_it_missed),
+        STORY(a_term_waits_for_the_runs_and_takes_no_new_ones),
+        STORY(a_second_term_is_obeyed_at_once),
+        STORY(an_idle_agentd_leaves_at_once),
+        STORY(options_that_make_no_sense_are_refused),
+        STORY(in_mode_observe_nothing_is_refused_or_told),
+        STORY(a_client_that_stays_away_is_cancelled_for),
+        STORY(who_hangs_up_while_waiting_changes_nothing),
+        STORY(a_reader_that_does_not_read_is_dropped_not_waited_for),
+        STORY(over_tcp_a_token_is_needed_and_a_process_cannot_be_named),
+    };
+#undef STORY
+    return cmocka_run_group_tests(tests, begin, end);
+}
