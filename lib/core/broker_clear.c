@@ -175,9 +175,9 @@ static void look_at(struct broker *b, const struct tree *tree, struct str root)
 
 static void tree_known(struct broker *b, const struct store_answer *answer)
 {
-    struct run_id root = b->held[b->held_at++];
+    struct str root = id_str(&b->held[b->held_at++]); /* lives longer than the effects */
     if (answer->tree != NULL)
-        look_at(b, answer->tree, id_str(&root));
+        look_at(b, answer->tree, root);
     if (b->lost_asked == 0)
         read_next_tree(b);
 }
