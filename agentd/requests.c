@@ -17,6 +17,7 @@ struct stop_members {
     struct span grace_ms;
     int64_t pid;
     struct str token;
+    bool subreaper;
 };
 #define FIELD(name) API_FIELD(struct stop_members, name)
 static const struct api_member stop_members[] = {
@@ -24,6 +25,7 @@ static const struct api_member stop_members[] = {
     {FIELD(grace_ms), .type = API_SPAN_MS, .min = 0, .max = SPAN_MAX_MS},
     {FIELD(pid), .type = API_INT, .min = 2, .max = INT32_MAX},
     {FIELD(token), .type = API_TEXT, .min = 8, .max = TOKEN_TEXT_MAX},
+    {FIELD(subreaper), .type = API_BOOL},
     {FIELD(signal), .type = API_CHOICE, .choices = "TERM|INT|HUP|QUIT|USR1|USR2|KILL"},
 };
 #undef FIELD
@@ -62,6 +64,7 @@ static bool take_stop_target(const struct http_request *request, const json_t *j
             "a process can only be named over the Unix socket, which tells whose it is");
     out->pid = (uint32_t)asked.pid;
     out->token = asked.token;
+    out->has_subreaper = asked.subreaper;
     out->signal = signals[asked.signal];
     return true;
 }

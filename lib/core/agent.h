@@ -40,11 +40,12 @@ struct agent_options {
 enum stop_kind { STOP_NOTIFY, STOP_PROCESS };
 struct stop_target {
     enum stop_kind kind;
-    struct span grace; /* SPAN_NONE: the default */
-    uint32_t pid;      /* process */
-    struct str token;  /* process: environment token, "" if none */
-    int signal;        /* process: 0 = SIGTERM */
-    uint32_t uid;      /* process: it must belong to this user; UINT32_MAX: to anybody */
+    struct span grace;  /* SPAN_NONE: the default */
+    uint32_t pid;       /* process */
+    struct str token;   /* process: environment token, "" if none */
+    int signal;         /* process: 0 = SIGTERM */
+    uint32_t uid;       /* process: it must belong to this user; UINT32_MAX: to anybody */
+    bool has_subreaper; /* process: its client inherits all orphans, and ends the run */
 };
 enum { STOP_TARGETS_MAX = 4, LINKS_PER_RUN_MAX = 1000 };
 enum on_end { ON_END_DEFAULT, ON_END_CANCEL, ON_END_LEAVE };

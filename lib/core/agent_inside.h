@@ -349,6 +349,7 @@ void ladder_due(struct agent *agent, struct agent_run *run);
 void ladder_hurry(struct agent *agent, struct agent_run *run);
 void ladder_stop(struct agent *agent, struct agent_run *run); /* closes the process as well */
 void notice_written(struct agent *agent, struct agent_run *run);
+const struct stop_target *process_target(const struct agent_run *run); /* NULL: none */
 void process_exited(struct agent *agent, struct agent_run *run);
 void process_emptied(struct agent *agent, struct agent_run *run);
 void process_signalled(struct agent *agent, const struct agent_event *event);

@@ -228,21 +228,38 @@ static void end_stopped(struct agent *agent, struct agent_run *run)
     ladder_stop(agent, run);
 }
 
-/* The one whose process was watched; there is one, or nobody had told of its exit. */
-static const struct stop_target *process_target(const struct agent_run *run)
+const struct stop_target *process_target(const struct agent_run *run)
 {
-    static const struct stop_target usual = {.kind = STOP_PROCESS, .grace = {-1}};
     for (size_t i = 0; i < run->stop_count; i++)
         if (run->stop[i].kind == STOP_PROCESS)
             return &run->stop[i];
-    return &usual;
+    return NULL;
+}
+
+/* A subreaper also has what no scan finds, and stops that with the same grace. */
+static bool client_will_say(const struct agent *agent, const struct agent_run *run)
+{
+    return process_target(run)->has_subreaper && run->client->is_open && run_is_live(run->state)
+           && is_being_stopped(agent, run);
+}
+
+static void nothing_is_left(struct agent *agent, struct agent_run *run)
+{
+    if (!client_will_say(agent, run)) {
+        end_stopped(agent, run);
+        return;
+    }
+    struct span grace = grace_of(agent, run, process_target(run));
+    ladder_stop(agent, run);
+    run->exit_due = instant_after(instant_after(agent->now, grace), agent->options.lost_grace);
+    run_set_due(agent, run);
 }
 
 /* The main process is gone; what it left behind is stopped like the rest. */
 static void stop_leftovers(struct agent *agent, struct agent_run *run)
 {
     if (agent->options.mode != MODE_ENFORCE) {
-        end_stopped(agent, run);
+        nothing_is_left(agent, run);
         return;
     }
     if (run->was_signalled || shares_with_innocent(run))
@@ -269,11 +286,12 @@ void process_exited(struct agent *agent, struct agent_run *run)
     run_set_due(agent, run);
 }
 
-/* Whoever carried it has had time to say how it ended. */
+/* Whoever carried it has had time to say how it ended. While it is being stopped and something is
+ * left, that is waited for. */
 void process_exit_due(struct agent *agent, struct agent_run *run)
 {
     run->exit_due = INSTANT_NEVER;
-    if (run_is_live(run->state) && !is_being_stopped(agent, run))
+    if (run_is_live(run->state) && !(is_being_stopped(agent, run) && run->process_is_open))
         end_stopped(agent, run);
     run_set_due(agent, run);
 }
@@ -284,7 +302,7 @@ void process_emptied(struct agent *agent, struct agent_run *run)
         return;
     run->process_has_exited = true;
     if (run->state != RUN_PENDING)
-        end_stopped(agent, run);
+        nothing_is_left(agent, run);
 }
 
 /* It hit nobody: who obeyed the notice was gone already, and is not said to be stopped by it. */

@@ -274,14 +274,6 @@ void start_process_opened(struct agent *agent, struct agent_run *run, enum probl
     look_around(agent, run);
 }
 
-static const struct stop_target *process_target(const struct agent_run *run)
-{
-    for (size_t i = 0; i < run->stop_count; i++)
-        if (run->stop[i].kind == STOP_PROCESS)
-            return &run->stop[i];
-    return NULL;
-}
-
 static void begin(struct agent *agent, struct agent_run *run)
 {
     const struct stop_target *process = process_target(run);

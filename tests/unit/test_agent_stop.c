@@ -347,6 +347,37 @@ static void a_signal_that_hit_nobody_stopped_nobody(void **state)
     assert_int_equal(world_view(&world, "r").story.terminated.ms, 0);
 }
 
+static void what_a_subreaper_still_has_is_waited_for(void **state)
+{
+    (void)state;
+    struct ask_start start = with_process("r", "", 42);
+    start.stop[1].has_subreaper = true;
+    world_started(&world, "ann", start);
+    world_hear(&world, world_record("r", "r"));
+    world_process(&world, AGENT_PROCESS_EXITED, "r");
+    world_forget(&world);
+    world_process(&world, AGENT_PROCESS_EMPTY, "r");
+    world_expect(&world, "close process of r\n");
+    world_ask_end(&world, "ann", "r", 1, RUN_ROLLED_BACK);
+    world_expect(&world, "end r/r epoch 1 rolled_back story\n");
+}
+
+static void but_not_for_ever(void **state)
+{
+    (void)state;
+    struct ask_start start = with_process("r", "", 42);
+    start.stop[1].has_subreaper = true;
+    world_started(&world, "ann", start);
+    world_hear(&world, world_record("r", "r"));
+    world_process(&world, AGENT_PROCESS_EXITED, "r");
+    world_process(&world, AGENT_PROCESS_EMPTY, "r");
+    world_forget(&world);
+    world_pass(&world, 9999);
+    world_expect(&world, "");
+    world_pass(&world, 1);
+    world_expect(&world, "end r/r epoch 1 cancelled story\n");
+}
+
 /* ---- ends ---------------------------------------------------------------------------------- */
 static void a_child_reports_its_end(void **state)
 {
@@ -525,6 +556,8 @@ int main(void)
         T(who_obeyed_the_notice_is_not_killed),
         T(what_was_signalled_is_stopped_to_the_end),
         T(what_a_told_process_leaves_behind_is_stopped),
+        T(what_a_subreaper_still_has_is_waited_for),
+        T(but_not_for_ever),
         T(leftovers_have_the_grace_of_their_run),
         T(a_signal_that_hit_nobody_stopped_nobody),
         T(a_child_reports_its_end),
