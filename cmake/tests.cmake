@@ -7,7 +7,7 @@ set(test_environment
     BW_BIN=${CMAKE_BINARY_DIR}/bin
     BW_SOURCE=${CMAKE_SOURCE_DIR}
     BW_BUILD=${CMAKE_BINARY_DIR}
-    ASAN_OPTIONS=allocator_may_return_null=1:detect_leaks=1
+    ASAN_OPTIONS=allocator_may_return_null=1:detect_leaks=1:detect_stack_use_after_return=1
     UBSAN_OPTIONS=print_stacktrace=1)
 
 file(GLOB support_sources CONFIGURE_DEPENDS ${tests}/support/*.c)
