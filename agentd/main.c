@@ -2,6 +2,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 
 #include "agentd/agentd.h"
 #include "base/log.h"
@@ -32,12 +33,24 @@ static void watch_signals(uv_loop_t *loop, struct signals *signals, struct agent
     }
 }
 
+/* Each client may hold a stream and a request open; the usual 1,024 files are for programs that
+ * serve nobody. */
+static void raise_file_limit(void)
+{
+    struct rlimit files;
+    if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur < files.rlim_max) {
+        files.rlim_cur = files.rlim_max;
+        (void)setrlimit(RLIMIT_NOFILE, &files);
+    }
+}
+
 static int run(const struct settings *settings)
 {
     uv_loop_t loop;
     struct signals signals;
     struct agentd *daemon;
     const char *why = NULL;
+    raise_file_limit();
     if (uv_loop_init(&loop) != 0)
         return EXIT_FAILURE;
     enum err err = agentd_open(&loop, settings, &daemon, &why);

@@ -136,7 +136,7 @@ static const struct api_member start_members[] = {
     {FIELD(deadline_ms), .type = API_SPAN_MS, .min = 0, .max = INT64_C(31536000000)},
     {FIELD(stop), .type = API_ARRAY, .max = STOP_TARGETS_MAX},
     {FIELD(collateral), .type = API_CHOICE, .choices = "refuse|allow"},
-    {FIELD(on_end), .type = API_CHOICE, .choices = "default|cancel|leave"},
+    {FIELD(on_end), .type = API_CHOICE, .choices = "cancel|leave"},
     {FIELD(on_lost), .type = API_CHOICE, .choices = "cancel|takeover|continue"},
     {FIELD(on_client_gone), .type = API_CHOICE, .choices = "cancel|continue"},
     {FIELD(linked_from), .type = API_TEXT, .max = 2 * RUN_ID_MAX + 1},
@@ -212,7 +212,7 @@ static bool take_start(struct agentd *d, struct http_request *request,
         .strict = asked->strict,
         .deadline = asked->deadline_ms,
         .collateral_allowed = asked->collateral == 1,
-        .on_end = (enum on_end)asked->on_end,
+        .on_end = (enum on_end)(asked->on_end + 1),
         .on_lost = (enum on_lost)asked->on_lost,
         .on_client_gone = (enum on_client_gone)asked->on_client_gone,
         .epoch = (uint32_t)asked->epoch,
@@ -237,7 +237,7 @@ bool request_start(struct agentd *d, struct http_request *request, const json_t 
                    struct ask_start *out, struct start_room *room)
 {
     struct api_fault fault;
-    struct start_members asked = {.deadline_ms = SPAN_NONE};
+    struct start_members asked = {.deadline_ms = SPAN_NONE, .on_end = ON_END_DEFAULT - 1};
     if (!api_read_members(request, body, start_members,
                           sizeof start_members / sizeof start_members[0], &asked))
         return false;
