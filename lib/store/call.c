@@ -160,12 +160,12 @@ static enum err begin_tree(struct waiting *waiting, const struct store_call *cal
 }
 
 /* ---- sending -------------------------------------------------------------------------------- */
-/* With room behind it for the words of a script and what they say. */
+/* With room behind it for the words of a script and what they say. command NULL: no command yet. */
 static struct waiting *waiting_new(struct store *store, const struct command *command)
 {
     bool is_script = command != NULL && command->script != NULL;
     size_t words = is_script ? (size_t)command->argc : 0, bytes = 0;
-    for (size_t i = 0; i < words; i++)
+    for (size_t i = 0; is_script && i < words; i++)
         bytes += command->argv[i].len;
     struct waiting *waiting = malloc(sizeof *waiting + words * sizeof(struct str) + bytes);
     if (waiting == NULL)
@@ -173,7 +173,7 @@ static struct waiting *waiting_new(struct store *store, const struct command *co
     *waiting = (struct waiting){.store = store, .script = is_script ? command->script : NULL};
     waiting->argc = (int)words;
     char *at = (char *)&waiting->argv[words];
-    for (size_t i = 0; i < words; i++) {
+    for (size_t i = 0; is_script && i < words; i++) {
         struct str word = command->argv[i];
         if (word.len > 0)
             memcpy(at, word.at, word.len);

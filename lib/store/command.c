@@ -16,8 +16,10 @@ static void add_text(struct command *c, const char *word)
     add(c, str_of(word));
 }
 
-static struct str __attribute__((format(printf, 2, 3)))
-scribble(struct command *c, const char *format, ...)
+static struct str scribble(struct command *c, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+static struct str scribble(struct command *c, const char *format, ...)
 {
     va_list args;
     va_start(args, format);

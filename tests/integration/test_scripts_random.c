@@ -204,6 +204,8 @@ static enum run_state random_end(struct trial *t)
 static void random_rest(struct trial *t, uint32_t which, struct store_call *call)
 {
     call->epoch = likely_epoch(t, call->run);
+    if (call->op == STORE_ASSERT && call->epoch == 0)
+        call->epoch = 1; /* 0 is the epoch of what never started; nobody holds it */
     call->record = random_record(t, &t->record, ids[which][0]);
     call->story = chance(t, 50) ? STR("a story") : STR_NONE;
     call->state = random_end(t);

@@ -70,8 +70,10 @@ static int free_port(void)
     return ntohs(address.sin_port);
 }
 
-static void __attribute__((noreturn))
-become_server(const struct redis_process *process, const char *program, pid_t parent)
+static void become_server(const struct redis_process *process, const char *program, pid_t parent)
+    __attribute__((noreturn));
+
+static void become_server(const struct redis_process *process, const char *program, pid_t parent)
 {
     char port[16], log[96];
     snprintf(port, sizeof port, "%d", process->port);
