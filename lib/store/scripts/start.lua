@@ -6,27 +6,27 @@
 do
     local key, call, match, path = KEYS[1], redis.call, string.match, ARGV[4]
     local own, flags = 's:' .. ARGV[3], bit.band(ARGV[7], 0xfe000)
-    local grandparent, parent = match(path, '^.*%.([^.]+)%.([^.]+)$', -2 * 65 - 1)
-    if not parent then
-        grandparent, parent = match(path, '^([^.]+)%.([^.]+)$')
-    end
-    parent = parent or path
+    local parent = match(path, '^.*%.(.*)$', -65 - 1) or path
     local special = ARGV[9] .. ARGV[10] .. ARGV[11] -- a deadline, a retry, a tombstone
     local v = special == '' and call('HMGET', key, 'n', 'b', own, 's:' .. parent, 'd:' .. parent)
     if v and path == '' and not (v[1] or v[2]) and tonumber(ARGV[13]) > 0 then
         call('HSET', key, own, 'r:1:' .. flags .. ':' .. ARGV[5] .. ':' .. ARGV[6] .. '::0:0',
-             'm:' .. ARGV[3], ARGV[8], 'n', 1)
+             'm:' .. ARGV[3], ARGV[8], 'n', '1')
         return {'started', 1, flags, '', '', '', '', ''}
     end
     if v and v[4] and not v[3] and not v[5] and (v[2] or '0') == '0'
        and (#path < 255 or #string.gsub(path, '[^.]+', '') < 127) then
+        -- Patterns that go forward only: one that tries again costs more than a command.
         local lives, epoch, above, children =
-            match(v[4], '^([rs]:(%d+):.*:([^:]*):%d+:)(%d+)$')
-        if lives and above == (grandparent or '') and not string.find(path, '..', 1, true)
-           and tonumber(v[1]) < tonumber(ARGV[13]) and tonumber(children) < tonumber(ARGV[14]) then
-            call('HSET', key, 's:' .. parent, lives .. children + 1, own,
+            match(v[4], '^([rs]:(%d+):%d+:[^:]*:[^:]*:([^:]*):%d+:)(%d+)$')
+        local live, siblings = (v[1] or 0) + 1, (children or 0) + 1
+        local ends = (above and above ~= '' and '.' .. above or '') .. '.' .. parent
+        if lives and (above ~= '' or path == parent) and string.find('.' .. path, ends, -#ends, true)
+           and not string.find(path, '..', 1, true)
+           and live <= tonumber(ARGV[13]) and siblings <= tonumber(ARGV[14]) then
+            call('HSET', key, 's:' .. parent, lives .. siblings, own,
                  'r:1:' .. flags .. ':' .. ARGV[5] .. ':' .. ARGV[6] .. ':' .. parent .. ':' .. epoch
-                     .. ':0', 'm:' .. ARGV[3], ARGV[8], 'n', v[1] + 1)
+                     .. ':0', 'm:' .. ARGV[3], ARGV[8], 'n', live)
             return {'started', 1, flags, '', '', '', '', ''}
         end
     end
