@@ -1,6 +1,7 @@
 /* brakewire-broker: options, signals, the loop. */
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 
 #include "base/log.h"
 #include "broker/brokerd.h"
@@ -31,12 +32,24 @@ static void watch_signals(uv_loop_t *loop, struct signals *signals, struct broke
     }
 }
 
+/* Every wait and every stream holds two; the usual 1,024 files are for programs that serve nobody.
+ */
+static void raise_file_limit(void)
+{
+    struct rlimit files;
+    if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur < files.rlim_max) {
+        files.rlim_cur = files.rlim_max;
+        (void)setrlimit(RLIMIT_NOFILE, &files);
+    }
+}
+
 static int run(const struct settings *settings)
 {
     uv_loop_t loop;
     struct signals signals;
     struct brokerd *daemon;
     const char *why = NULL;
+    raise_file_limit();
     if (uv_loop_init(&loop) != 0)
         return EXIT_FAILURE;
     enum err err = brokerd_open(&loop, settings, &daemon, &why);

@@ -304,6 +304,7 @@ static void answered(struct cancels *c, uint64_t token, const struct store_answe
         lease_answered(c, call.replica, answer);
         break;
     default:
+        assert(call.job != NULL);
         if (!call.job->over)
             job_answered(c, &call, answer);
     }
