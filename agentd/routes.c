@@ -16,9 +16,10 @@
 /* ---- who asks ------------------------------------------------------------------------------ */
 
 struct asker {
-    char hash[API_TOKEN_HASH_LEN + 1]; /* "" = no token */
-    struct agent_caller caller;        /* lends `hash` */
-    char by[48];                       /* as cancel records name it */
+    char hash[API_TOKEN_HASH_LEN + 1];   /* "" = no token */
+    struct agent_caller caller;          /* lends `hash` */
+    char by[48];                         /* as cancel records name it */
+    char minted[API_TOKEN_HASH_LEN + 1]; /* of the token that a start was given; "" = none */
 };
 
 static bool peer_is_operator(const struct http_request *request, uid_t *uid)
@@ -106,7 +107,6 @@ static bool use_key(struct agentd *d, struct http_request *request, const struct
 static void ask_start(struct agentd *d, struct http_request *request, struct asker *asker,
                       json_t *body, struct ask_start *start, const struct start_room *room)
 {
-    char hash[API_TOKEN_HASH_LEN + 1];
     struct open_ask *ask = ask_open(d, ASK_START, request, body);
     if (ask == NULL)
         return;
@@ -118,8 +118,8 @@ static void ask_start(struct agentd *d, struct http_request *request, struct ask
                                              .detail = "no randomness"});
             return;
         }
-        api_token_hash(str_of(ask->token), hash);
-        start->token_hash = str_of(hash);
+        api_token_hash(str_of(ask->token), asker->minted);
+        start->token_hash = str_of(asker->minted);
     }
     feed(d,
          (struct agent_event){

@@ -37,7 +37,7 @@ static bool body_is_blank(struct str body)
 json_t *api_read_object(struct http_request *request)
 {
     struct str body = http_body(request);
-    json_error_t error;
+    json_error_t error = {0};
     json_t *json =
         body_is_blank(body)
             ? json_object()
