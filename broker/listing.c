@@ -195,13 +195,17 @@ static void answer(struct listing *listing, const struct place *next)
 
 /* ---- one tree after the other ------------------------------------------------------------------
  */
+static int compare(struct str one, struct str other)
+{
+    size_t len = one.len < other.len ? one.len : other.len;
+    int order = len > 0 ? memcmp(one.at, other.at, len) : 0;
+    return order != 0 ? order : (one.len > other.len) - (one.len < other.len);
+}
+
 static int by_id(const void *a, const void *b)
 {
     const struct tree_run *const *one = a, *const *other = b;
-    size_t len = (*one)->id.len < (*other)->id.len ? (*one)->id.len : (*other)->id.len;
-    int order = memcmp((*one)->id.at, (*other)->id.at, len);
-    return order != 0 ? order
-                      : ((*one)->id.len > (*other)->id.len) - ((*one)->id.len < (*other)->id.len);
+    return compare((*one)->id, (*other)->id);
 }
 
 static void read_next_tree(struct listing *listing);
@@ -213,8 +217,7 @@ static bool take_runs(struct listing *listing, const struct tree_run *const *run
     struct place last = {.started_ms = of->started_ms, .root = of->root};
     bool is_first = id_eq(&of->root, &listing->from.root);
     for (size_t i = 0; i < count; i++) {
-        if (is_first && strncmp(run[i]->id.at, listing->from.run.text, run[i]->id.len) <= 0
-            && run[i]->id.len <= strlen(listing->from.run.text))
+        if (is_first && compare(run[i]->id, id_str(&listing->from.run)) <= 0)
             continue;
         if (!is_wanted(&listing->filter, run[i]))
             continue;
@@ -263,8 +266,9 @@ static void read_next_tree(struct listing *listing)
         return;
     }
     const struct candidate *last = &listing->candidate[listing->candidate_count - 1];
-    /* "~" sorts behind every id: that root is done */
-    answer(listing, &(struct place){last->started_ms, last->root, {"zzzzzzzzzzzzzzzz"}});
+    struct place done = {.started_ms = last->started_ms, .root = last->root};
+    memset(done.run.text, 'z', RUN_ID_MAX); /* behind every id: that root is done */
+    answer(listing, &done);
 }
 
 /* ---- the roots of a page -----------------------------------------------------------------------

@@ -375,6 +375,32 @@ static void a_listing_comes_in_pages(void **state)
         sidecar_end(&agentd, &run[i], "success");
 }
 
+static void a_page_goes_on_behind_the_last_id_however_long(void **state)
+{
+    (void)state;
+    static const char *const ids[] = {"a", "aazz", "ab", "abc", "b"};
+    char name[16], cursor[400] = "";
+    size_t next = 0;
+    struct started top = sidecar_run(&agentd, NULL, "{\"run_id\":\"aa0\"}"), below[5];
+    for (size_t i = 0; i < 5; i++)
+        below[i] = sidecar_run(&agentd, top.token, "{\"run_id\":\"%s\",\"baggage\":\"%s\"}", ids[i],
+                               top.baggage);
+    for (; next < 6; next++) {
+        static const char *const order[] = {"a", "aa0", "aazz", "ab", "abc", "b"};
+        json =
+            get(200, "/v1/runs?root=aa0&limit=1%s%s", cursor[0] != '\0' ? "&cursor=" : "", cursor);
+        snprintf(name, sizeof name, "%s",
+                 json_word(json_array_get(json_member(json, "runs"), 0), "run_id"));
+        snprintf(cursor, sizeof cursor, "%s", json_word(json, "cursor"));
+        json_decref(json);
+        assert_string_equal(name, order[next]);
+    }
+    assert_string_equal(cursor, "");
+    for (size_t i = 0; i < 5; i++)
+        sidecar_end(&agentd, &below[i], "success");
+    sidecar_end(&agentd, &top, "success");
+}
+
 static void every_cancel_is_audited_the_refused_ones_too(void **state)
 {
     struct waiting wait = WAITING;
@@ -532,6 +558,7 @@ int main(void)
         cmocka_unit_test(what_is_wrong_is_said),
         cmocka_unit_test(a_tree_shows_parents_before_children),
         cmocka_unit_test(a_listing_comes_in_pages),
+        cmocka_unit_test(a_page_goes_on_behind_the_last_id_however_long),
         cmocka_unit_test(every_cancel_is_audited_the_refused_ones_too),
         cmocka_unit_test(a_kept_checkpoint_can_be_read),
         cmocka_unit_test(replicas_are_shown_with_their_leases),
