@@ -387,7 +387,7 @@ static void a_page_goes_on_behind_the_last_id_however_long(void **state)
                                top.baggage);
     for (; next < 6; next++) {
         static const char *const order[] = {"a", "aa0", "aazz", "ab", "abc", "b"};
-        json =
+        json_t *json =
             get(200, "/v1/runs?root=aa0&limit=1%s%s", cursor[0] != '\0' ? "&cursor=" : "", cursor);
         snprintf(name, sizeof name, "%s",
                  json_word(json_array_get(json_member(json, "runs"), 0), "run_id"));
