@@ -236,7 +236,7 @@ const struct stop_target *process_target(const struct agent_run *run)
     return NULL;
 }
 
-/* A subreaper also has what no scan finds, and stops that with the same grace. */
+/* A subreaper also has what no scan finds, and stops that with the same graces. */
 static bool client_will_say(const struct agent *agent, const struct agent_run *run)
 {
     return process_target(run)->has_subreaper && run->client->is_open && run_is_live(run->state)
@@ -249,9 +249,10 @@ static void nothing_is_left(struct agent *agent, struct agent_run *run)
         end_stopped(agent, run);
         return;
     }
-    struct span grace = grace_of(agent, run, process_target(run));
     ladder_stop(agent, run);
-    run->exit_due = instant_after(instant_after(agent->now, grace), agent->options.lost_grace);
+    run->exit_due = instant_after(agent->now, agent->options.lost_grace);
+    for (size_t i = 0; i < run->stop_count; i++)
+        run->exit_due = instant_after(run->exit_due, grace_of(agent, run, &run->stop[i]));
     run_set_due(agent, run);
 }
 
