@@ -5,7 +5,9 @@
  *   polite    ends when it is told
  *   careful   when told: asks for its last checkpoint, says that it has cleaned up, ends
  *   stubborn  ignores SIGTERM
- *   forker    has a grandchild, forked twice in a session of its own, that ignores SIGTERM */
+ *   forker    has a grandchild, forked twice in a session of its own, that ignores SIGTERM
+ *   runaway   has such a grandchild that has dropped its environment, too
+ *   left      is that grandchild */
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
@@ -79,22 +81,40 @@ static void call_others(const struct self *self)
     }
 }
 
-static void fork_twice(void)
+static bool is_kind(const struct self *self, const char *kind)
+{
+    return strcmp(self->settings->kind, kind) == 0;
+}
+
+static _Noreturn void live_on(void)
+{
+    alarm(LIFE_SECONDS);
+    for (;;)
+        pause();
+}
+
+/* Only the mark of the demo is left to it: no token, no parent that is ours. */
+static _Noreturn void drop_environment(const struct self *self)
+{
+    char mark[64];
+    char *const environment[] = {mark, NULL};
+    snprintf(mark, sizeof mark, "BRAKEWIRE_DEMO=%s", from_environment("BRAKEWIRE_DEMO"));
+    execle("/proc/self/exe", "brakectl", "demo-agent", "--name", self->settings->name, "--kind",
+           "left", (char *)NULL, environment);
+    _exit(EXIT_FAILURE);
+}
+
+static void fork_twice(const struct self *self)
 {
     if (fork() != 0)
         return;
     setsid();
     if (fork() != 0)
         _exit(EXIT_SUCCESS);
+    if (is_kind(self, "runaway"))
+        drop_environment(self);
     signal(SIGTERM, SIG_IGN);
-    alarm(LIFE_SECONDS);
-    for (;;)
-        pause();
-}
-
-static bool is_kind(const struct self *self, const char *kind)
-{
-    return strcmp(self->settings->kind, kind) == 0;
+    live_on();
 }
 
 static void begin(const struct self *self)
@@ -103,8 +123,8 @@ static void begin(const struct self *self)
     alarm(LIFE_SECONDS);
     if (is_kind(self, "stubborn"))
         signal(SIGTERM, SIG_IGN);
-    if (is_kind(self, "forker"))
-        fork_twice();
+    if (is_kind(self, "forker") || is_kind(self, "runaway"))
+        fork_twice(self);
     /* The link is on record before the other root starts: a cancel finds one or the other. */
     if (self->settings->link != NULL)
         post(self, "links", json_pack("{s:s, s:s}", "kind", "root", "to", self->settings->link));
@@ -131,6 +151,8 @@ static int demo_agent_main(const struct ctl *ctl, const void *settings, int coun
 {
     (void)count;
     (void)words;
+    if (strcmp(((const struct agent_settings *)settings)->kind, "left") == 0)
+        live_on();
     sigset_t notice;
     sigemptyset(&notice);
     sigaddset(&notice, SIGUSR1);
@@ -155,7 +177,8 @@ static int demo_agent_main(const struct ctl *ctl, const void *settings, int coun
 #define FIELD(name) offsetof(struct agent_settings, name)
 static const struct flag agent_flags[] = {
     {"name", FLAG_TEXT, FIELD(name), "NAME", "who it is"},
-    {"kind", FLAG_CHOICE, FIELD(kind), "plain|polite|careful|stubborn|forker", "what it does"},
+    {"kind", FLAG_CHOICE, FIELD(kind), "plain|polite|careful|stubborn|forker|runaway|left",
+     "what it does"},
     {"calls", FLAG_TEXT, FIELD(calls), "NAMES", "whom it calls"},
     {"link", FLAG_TEXT, FIELD(link), "ROOT", "the root that it links to before"},
 };

@@ -235,6 +235,18 @@ static size_t ready_count(struct demo *demo)
     return count;
 }
 
+/* On a terminal one sees it grow. */
+static void show_growth(struct demo *demo, const char *first)
+{
+    const struct demo_agent *root = demo_find(demo, first);
+    if (!demo->ctl->colour || demo->ctl->json || root == NULL || !root->is_ready)
+        return;
+    json_t *tree = demo_tree(demo, root->run_id);
+    if (tree != NULL)
+        demo_draw(demo, tree);
+    json_decref(tree);
+}
+
 bool demo_grow(struct demo *demo, const struct demo_plan *plan, size_t count)
 {
     struct instant give_up = instant_after(mono_now(), SECONDS(15));
@@ -245,7 +257,8 @@ bool demo_grow(struct demo *demo, const struct demo_plan *plan, size_t count)
     while (ready_count(demo) < count) {
         if (instant_reached(mono_now(), give_up) || demo_interrupted)
             return false;
-        demo_listen(demo, MILLIS(10));
+        demo_listen(demo, MILLIS(30));
+        show_growth(demo, plan[0].name);
     }
     return true;
 }

@@ -23,7 +23,12 @@
 #include "brakectl/print.h"
 #include "brakectl/sse.h"
 
-enum { RETRY_FIRST_MS = 50, RETRY_MAX_MS = 1000 };
+enum {
+    RETRY_FIRST_MS = 50,
+    RETRY_MAX_MS = 1000,
+    AFTER_AGENTD_MS = 200, /* what the agentd finds it signals itself, and can say so */
+    GRACE_MS = 10000       /* from a notice that names none */
+};
 
 struct exec {
     const struct exec_settings *settings;
@@ -40,7 +45,7 @@ struct exec {
     int status; /* of the command, as wait() gives it */
     pid_t hook; /* 0: none */
     bool hook_done_well;
-    struct instant kill_at;
+    struct instant term_at, kill_at; /* for what the command leaves behind */
 };
 
 int signal_of(const char *name)
@@ -90,10 +95,20 @@ static void signal_command(const struct exec *exec, int number)
         kill(exec->child.pid, number);
 }
 
-/* The notice comes once per cancel, and again after each reconnect. */
-static void be_told(struct exec *exec, const json_t *cancel)
+/* Until then, what the command leaves behind may clean up: a nested exec has a notice of its own.
+ */
+static void set_term(struct exec *exec, const json_t *data)
+{
+    const json_t *given = json_object_get(data, "grace_ms");
+    struct span grace = {given != NULL ? json_integer_value(given) : GRACE_MS};
+    exec->term_at = instant_first(exec->term_at, instant_after(mono_now(), grace));
+}
+
+/* The notice comes once per cancel, and again after each reconnect or with a lower grace. */
+static void be_told(struct exec *exec, const json_t *data, const json_t *cancel)
 {
     exec_run_ack(&exec->run, "acknowledged");
+    set_term(exec, data);
     if (exec->is_told)
         return;
     exec->is_told = true;
@@ -117,7 +132,7 @@ static void event_came(void *owner, const char *name, const json_t *data)
     if (strcmp(name, "resync") == 0)
         exec->reconnect_at = mono_now();
     else if (strcmp(name, "cancel") == 0 && strcmp(json_text(data, "run"), exec->run.run_id) == 0)
-        be_told(exec, cancel_of(data));
+        be_told(exec, data, cancel_of(data));
 }
 
 /* ---- the stream ----------------------------------------------------------------------------- */
@@ -187,9 +202,10 @@ static void reap(struct exec *exec)
 /* The command has ended and the run is cancelled: nothing of it may be left. */
 static void stop_orphans(struct exec *exec)
 {
-    if (exec->kill_at.ms == INSTANT_NEVER.ms) {
+    if (exec->kill_at.ms == INSTANT_NEVER.ms && instant_reached(mono_now(), exec->term_at)) {
         exec->had_orphans = exec_orphans_signal(SIGTERM, exec->hook) > 0;
         exec->kill_at = instant_after(mono_now(), exec->settings->term_grace);
+        exec->kill_at.ms += AFTER_AGENTD_MS;
     } else if (instant_reached(mono_now(), exec->kill_at)) {
         exec->had_orphans |= exec_orphans_signal(SIGKILL, 0) > 0;
     }
@@ -200,9 +216,13 @@ static void pass_on_signals(struct exec *exec)
 {
     bool from_terminal = false;
     for (int number; (number = exec_signals_take(exec->signals, &from_terminal)) != 0;) {
+        if (number == SIGCHLD)
+            continue;
         /* The terminal has sent it to the command as well. */
-        if (number != SIGCHLD && !from_terminal)
+        if (!from_terminal)
             signal_command(exec, number);
+        if (exec->command_over)
+            exec->term_at = mono_now(); /* somebody is in a hurry */
     }
     reap(exec);
 }
@@ -225,6 +245,8 @@ static void one_turn(struct exec *exec)
         until(exec->reconnect_at, MILLIS(is_killing ? WHILE_KILLING_MS : AT_LEAST_EVERY_MS));
     if (!is_killing)
         wait = until(exec->kill_at, wait);
+    if (exec->command_over && exec->kill_at.ms == INSTANT_NEVER.ms)
+        wait = until(exec->term_at, wait);
     sse_wait(exec->stream, exec->signals, wait);
     pass_on_signals(exec);
     if (exec->stream != NULL
@@ -295,6 +317,7 @@ static void finish(struct exec *exec)
         fprintf(stderr, "brakectl: run %s: nobody took note of its end\n", exec->run.run_id);
     if (!exec->is_told && is_recorded_cancelled(&exec->run)) {
         exec->is_told = true;
+        exec->term_at = mono_now();
         until_nothing_is_left(exec);
     }
 }
@@ -374,15 +397,27 @@ static int carry_out(const struct ctl *ctl, struct exec *exec)
     return report(ctl, exec);
 }
 
+/* Below another exec we carry the mark of its run, by which its processes are found and stopped. We
+ * and our command are a run of our own, with a notice and a grace of its own. What others see of
+ * our environment are these very bytes. */
+static void leave_the_outer_run(void)
+{
+    char *token = getenv("BRAKEWIRE_RUN_TOKEN");
+    if (token != NULL)
+        memset(token, '-', strlen(token));
+}
+
 static int exec_main(const struct ctl *ctl, const void *settings, int count, char *words[])
 {
     (void)count;
     struct exec exec = {.settings = settings,
                         .reconnect_at = INSTANT_NEVER,
+                        .term_at = INSTANT_NEVER,
                         .kill_at = INSTANT_NEVER,
                         .retry = MILLIS(RETRY_FIRST_MS)};
     if (!are_sound(settings))
         return EXIT_USAGE;
+    leave_the_outer_run();
     exec.signals = exec_signals_open();
     if (exec.signals < 0 || !exec_child_start(words, &exec.child)) {
         fprintf(stderr, "brakectl: cannot start a process: %s\n", strerror(errno));

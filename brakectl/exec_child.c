@@ -121,6 +121,7 @@ pid_t exec_hook_start(const char *command, const char *environment)
     signals_as_usual();
     for (const char *entry = environment; *entry != '\0'; entry += strlen(entry) + 1)
         putenv(strdup(entry));
+    unsetenv("BRAKEWIRE_RUN_TOKEN");
     execl("/bin/sh", "sh", "-c", command, (char *)NULL);
     _exit(EXIT_NO_COMMAND);
 }

@@ -22,7 +22,9 @@ bool exec_child_start(char *argv[], struct exec_child *out);
 /* environment: "NAME=value" strings to add or replace, each terminated, one empty at the end. */
 bool exec_child_release(struct exec_child *child, const char *environment, size_t len);
 
-/* A shell command with the same additions, its own gate open from the start; -1: not started. */
+/* A shell command with the same additions, started at once; -1: not started. Without the mark of
+ * the run: it has its time to clean up, though the command obeys and what it leaves behind is
+ * stopped. */
 pid_t exec_hook_start(const char *command, const char *environment);
 
 /* Signals every process that is our own child now, but `spared` (0: none). A pid that is our child

@@ -77,8 +77,9 @@ static json_t *with_grace(json_t *target, struct span grace)
 static json_t *stop_targets(const struct exec_run *run, const struct exec_settings *settings,
                             pid_t command)
 {
-    json_t *process = json_pack("{s:s, s:i, s:s, s:s}", "kind", "process", "pid", (int)command,
-                                "token", run->run_token, "signal", settings->signal);
+    const char *name = sigabbrev_np(signal_of(settings->signal));
+    json_t *process = json_pack("{s:s, s:i, s:s, s:s, s:b}", "kind", "process", "pid", (int)command,
+                                "token", run->run_token, "signal", name, "subreaper", 1);
     return json_pack("[o, o]", with_grace(json_pack("{s:s}", "kind", "notify"), settings->grace),
                      with_grace(process, settings->term_grace));
 }
@@ -202,7 +203,7 @@ enum exec_verdict exec_run_end(struct exec_run *run, const char *state, bool by_
 {
     json_t *body = json_pack("{s:s}", "state", state);
     if (by_subreaper)
-        json_object_set_new(body, "found_by", json_string("subreaper"));
+        json_object_set_new(body, "found_by", json_pack("[s]", "subreaper"));
     struct answer answer;
     call_run(run, "end", body, &answer);
     enum exec_verdict verdict = verdict_of(&answer);
