@@ -87,6 +87,14 @@ void stop_alone(struct agent *agent, struct agent_run *run, const char *reason)
     box_drop(agent, box);
 }
 
+/* What a takeover lost takes along only those who were started by the life that was lost. Their ids
+ * do not tell; Redis does. */
+static void compare_soon(struct agent *agent, struct agent_root *root)
+{
+    root->wants_reconcile = true;
+    root_due(agent, root);
+}
+
 void cancel_seen(struct agent *agent, const struct agent_event *event)
 {
     struct agent_root *root = root_find(agent, event->root);
@@ -96,6 +104,10 @@ void cancel_seen(struct agent *agent, const struct agent_event *event)
     }
     if (root == NULL)
         return; /* a late message of a tree that we have left */
+    if (str_is(event->record->reason, "lost")) {
+        compare_soon(agent, root);
+        return;
+    }
     struct record_box *box = box_make(agent, event->record);
     if (box == NULL)
         return;

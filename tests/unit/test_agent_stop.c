@@ -72,6 +72,22 @@ static void nobody_is_told_twice(void **state)
                          "notify ann: r enough, grace 10000\n");
 }
 
+/* Its target may live again, with children of its new life. */
+static void whom_a_takeover_lost_redis_is_asked(void **state)
+{
+    (void)state;
+    struct cancel_record loss = world_record("r", "r");
+    loss.reason = STR("lost");
+    world_start(&world, "ann", "r", "");
+    world_start(&world, "ann", "a", "r");
+    world_hear(&world, loss);
+    world_expect(&world, "reconcile r r:1:0 a:1:0\n");
+    world_say_items(&world, STORE_RECONCILE,
+                    (struct store_item){.verdict = SAID_GO, .state = RUN_RUNNING, .epoch = 1});
+    world_start(&world, "ann", "b", "r");
+    world_expect(&world, "");
+}
+
 static void reports_of_a_root_go_twenty_times_a_second(void **state)
 {
     (void)state;
@@ -541,6 +557,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(everybody_below_is_told_at_once_and_reported_together),
         T(nobody_is_told_twice),
+        T(whom_a_takeover_lost_redis_is_asked),
         T(reports_of_a_root_go_twenty_times_a_second),
         T(a_report_that_was_not_taken_goes_again),
         T(a_client_that_is_away_is_told_when_it_comes),
