@@ -14,9 +14,12 @@ void start_free(struct agent *agent, struct agent_run *run)
 }
 
 /* ---- refused ------------------------------------------------------------------------------- */
-static void drop_claim(struct agent *agent, const struct agent_run *run)
+/* Where a run of this id is or may be, whoever cancels it must find it. */
+static void drop_claim(struct agent *agent, const struct agent_run *run, enum problem problem)
 {
-    if (!run->start->claim_is_new)
+    bool may_be_there = problem == PROBLEM_UNKNOWN_OUTCOME || problem == PROBLEM_CONFLICT
+                        || problem == PROBLEM_FORBIDDEN || problem == PROBLEM_OVER;
+    if (may_be_there || !run->start->claim_is_new)
         return;
     struct store_call *call = want_silent_call(agent, STORE_FIND_DROP);
     call->id = run->id;
@@ -55,8 +58,7 @@ void start_refuse(struct agent *agent, struct agent_run *run, enum problem probl
         *want_answer(agent, start->ask[i]) = reply;
     }
     want_count(agent, COUNT_STARTS_REFUSED, problem, (struct wall){0});
-    if (problem != PROBLEM_UNKNOWN_OUTCOME)
-        drop_claim(agent, run);
+    drop_claim(agent, run, problem);
     if (run->process_is_open)
         want(agent, DO_CLOSE_PROCESS)->run = run->id;
     run->process_is_open = false;

@@ -29,7 +29,8 @@ enum store_op {
     STORE_LEASE_RENEW, /* PEXPIRE alone; answers GONE when the lease had run out */
     STORE_LEASE_READ,  /* is there a lease of `replica`? OK + text = its generation, or NOT_FOUND */
     STORE_LEASE_DROP,  /* at a clean end: lease, held and membership */
-    STORE_FIND_CLAIM,  /* SET NX of id -> root. OK, or EXISTS + text = the root that has it */
+    STORE_FIND_CLAIM,  /* SET NX of id -> root. OK: new; EXISTS + text = the root that has it, which
+                          may be this one: then it was renewed */
     STORE_FIND_READ,   /* OK + text = root, or NOT_FOUND */
     STORE_FIND_DROP,   /* only if the value is ours */
     STORE_HELD_ADD,    /* `replica` holds runs of `root`; a root's first start also lists it */

@@ -87,6 +87,17 @@ static void remember(struct model *model, const struct store_call *call, struct 
         value_set(model, key, call->id, &life);
 }
 
+/* Only the first hears OK. */
+static void claim(struct model *model, const struct store_call *call, struct store_answer *out)
+{
+    const struct span life = {model->ttl};
+    struct str key = key_of(model, "find", call->id);
+    bool is_new = value_find(model, key) == NULL;
+    take_value(model, key, call->root, &life, out);
+    if (!is_new)
+        *out = (struct store_answer){.verdict = SAID_EXISTS, .text = value_find(model, key)->value};
+}
+
 static void unclaim(struct model *model, const struct store_call *call, struct store_answer *out)
 {
     struct str key = key_of(model, "find", call->id);
@@ -107,7 +118,6 @@ static void generation(struct model *model, const struct store_call *call, struc
 static bool plain_value(struct model *model, const struct store_call *call,
                         struct store_answer *out)
 {
-    const struct span life = {model->ttl};
     switch (call->op) {
     case STORE_LEASE:
         value_set(model, key_of(model, "replica", call->replica), call->generation, &call->span);
@@ -123,7 +133,7 @@ static bool plain_value(struct model *model, const struct store_call *call,
         remember(model, call, out);
         return true;
     case STORE_FIND_CLAIM:
-        take_value(model, key_of(model, "find", call->id), call->root, &life, out);
+        claim(model, call, out);
         return true;
     case STORE_FIND_READ:
         say_value(model, key_of(model, "find", call->id), out);

@@ -141,6 +141,28 @@ static void a_cancel_before_the_script_refuses_the_start(void **state)
                          "unsubscribe r\n");
 }
 
+/* Else nobody would find that run by its id again. */
+static void a_refused_start_gives_back_no_claim_of_another(void **state)
+{
+    (void)state;
+    world_ask_start(&world, "ann", world_start_of("r", ""));
+    world_say(&world, STORE_FIND_CLAIM,
+              (struct store_answer){.verdict = SAID_EXISTS, .text = STR("r")});
+    world_forget(&world);
+    world_say(&world, STORE_START,
+              (struct store_answer){.verdict = SAID_FULL, .text = STR("runs")});
+    world_expect(&world, "answer 1: full\n"
+                         "unsubscribe r\n"
+                         "held_drop r\n");
+    world_ask_start(&world, "ann", world_start_of("s", ""));
+    world_says(&world, STORE_FIND_CLAIM, SAID_OK); /* it was first, but the other's start was */
+    world_forget(&world);
+    world_says(&world, STORE_START, SAID_EXISTS);
+    world_expect(&world, "answer 1: conflict\n"
+                         "unsubscribe s\n"
+                         "held_drop s\n");
+}
+
 static void an_id_of_another_tree_is_taken(void **state)
 {
     (void)state;
@@ -304,7 +326,6 @@ static void another_incarnation_is_a_conflict_with_its_epoch(void **state)
     world_say(&world, STORE_START,
               (struct store_answer){.verdict = SAID_EXISTS, .epoch = 3, .owner = STR("there")});
     world_expect(&world, "answer 1: conflict\n"
-                         "find_drop r id r\n"
                          "unsubscribe r\n"
                          "held_drop r\n");
 }
@@ -339,7 +360,6 @@ static void a_run_of_a_living_replica_is_not(void **state)
     world_forget(&world);
     world_says(&world, STORE_LEASE_READ, SAID_OK);
     world_expect(&world, "answer 1: conflict\n"
-                         "find_drop r id r\n"
                          "unsubscribe r\n"
                          "held_drop r\n");
 }
@@ -453,6 +473,7 @@ int main(void)
         T(a_cancel_that_overtook_the_start_refuses_it_here),
         T(a_cancel_that_comes_while_the_start_is_on_its_way_tells_the_run),
         T(a_cancel_before_the_script_refuses_the_start),
+        T(a_refused_start_gives_back_no_claim_of_another),
         T(an_id_of_another_tree_is_taken),
         T(a_tombstone_of_the_id_is_carried_into_its_tree),
         T(a_tree_under_that_id_is_no_tombstone),
