@@ -75,6 +75,7 @@ struct job {
     bool even_if_over;
     bool known, already;
     bool waits;
+    bool overlooks; /* there is no room to look at all that it waits for */
     struct run_id root, covered_by;
     enum run_state target_state;
     struct cancel_record record; /* strings in ask, own_id or `stored` */

@@ -91,7 +91,15 @@ static struct scope *scope_new(struct cancels *c, struct job *job, const struct 
     return scope;
 }
 
-/* The scope, if it has a target now that it did not have; its tree must be read again. */
+static bool has_target(const struct scope *scope, const struct run_id *run)
+{
+    for (size_t i = 0; scope != NULL && i < scope->target_count; i++)
+        if (id_eq(&scope->target[i], run))
+            return true;
+    return false;
+}
+
+/* A target that the job did not have; its tree must be read again. NULL: no room. */
 static struct scope *scope_add(struct cancels *c, struct job *job, const struct target *target)
 {
     struct scope *scope = scope_find(job, &target->root);
@@ -99,9 +107,6 @@ static struct scope *scope_add(struct cancels *c, struct job *job, const struct 
         scope = scope_new(c, job, &target->root);
     if (scope == NULL || scope->target_count == CHILDREN_MAX)
         return NULL;
-    for (size_t i = 0; i < scope->target_count; i++)
-        if (id_eq(&scope->target[i], &target->run))
-            return NULL;
     void *grown = scope->target;
     if (!mem_grow(&grown, &scope->target_room, sizeof *scope->target, scope->target_count + 1))
         return NULL;
@@ -190,8 +195,12 @@ static void find_links(struct cancels *c, struct scope *scope, const struct tree
         if (!tree->link[i].acknowledged || !link_target(&tree->link[i], &to)
             || !tree_is_below(tree->link[i].from, target))
             continue;
+        if (has_target(scope_find(scope->job, &to.root), &to.run))
+            continue;
         struct scope *far = scope_add(c, scope->job, &to);
-        if (far != NULL && far != scope)
+        if (far == NULL)
+            scope->job->overlooks = true;
+        else if (far != scope)
             lookout_read(c, far->lookout);
     }
 }
@@ -268,7 +277,7 @@ void lookout_answered(struct cancels *c, struct lookout *lookout, const struct s
  */
 static bool is_awaited(const struct cancels *c, const struct job *job)
 {
-    if (!loss_is_settled(c))
+    if (!loss_is_settled(c) || job->overlooks)
         return false;
     LIST_EACH (at, then, &job->scopes) {
         const struct scope *scope = LIST_OWNER(at, struct scope, in_job);
@@ -291,7 +300,8 @@ static void answer_wait(struct cancels *c, struct job *job, bool awaited)
     }
     result->awaited = awaited;
     result->counted = true;
-    result->tally = (struct tally){.all_delivered = true, .complete = loss_is_settled(c)};
+    result->tally = (struct tally){.all_delivered = !job->overlooks,
+                                   .complete = loss_is_settled(c) && !job->overlooks};
     LIST_EACH (at, then, &job->scopes) {
         struct scope *scope = LIST_OWNER(at, struct scope, in_job);
         if (!scope->read && !scope->linked)
@@ -336,9 +346,10 @@ void wait_begin(struct cancels *c, struct job *job)
 
     struct target self = {.root = job->root};
     if (job->ask.include_self && id_parse(job->ask.run, &self.run))
-        scope_add(c, job, &self);
+        job->overlooks = scope_add(c, job, &self) == NULL;
     for (size_t i = 0; i < job->child_count; i++)
-        scope_add(c, job, &job->child[i]);
+        if (scope_add(c, job, &job->child[i]) == NULL)
+            job->overlooks = true;
     LIST_EACH (at, then, &job->scopes)
         lookout_read(c, LIST_OWNER(at, struct scope, in_job)->lookout);
     if (job->scope_count == 0)

@@ -72,5 +72,7 @@ void tally_scope(const struct tree *tree, const struct tree_run *target, struct 
     }
     size_t open = out->pending.count + out->unresponsive.count + out->suspect.count
                   + out->lost.count + out->observed.count;
-    out->complete = open == 0 && out->links == out->links_acknowledged;
+    bool links_are_done = out->links == out->links_acknowledged;
+    out->complete = open == 0 && links_are_done;
+    out->all_delivered = out->all_delivered && links_are_done;
 }

@@ -72,7 +72,7 @@ struct tally {
     size_t finished_before;         /* ended before any ban reached them; not part of `requested` */
     struct tally_names stopped, pending, unresponsive, suspect, lost, finished_anyway, observed;
     size_t links, links_acknowledged;
-    bool all_delivered; /* every live run in scope was told */
+    bool all_delivered; /* every live run in scope was told; links acknowledged */
     bool complete; /* nothing pending, unresponsive, suspect, lost, observed; links acknowledged */
 };
 void tally_scope(const struct tree *tree, const struct tree_run *target, struct tally *out);

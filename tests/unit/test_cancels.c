@@ -566,6 +566,31 @@ static void a_wait_follows_links_to_other_roots(void **state)
                   "unwatch " ROOT "\nunwatch far\n");
 }
 
+/* One wait follows 128 roots; of what it cannot look at it does not say that it stopped. */
+static void links_to_more_roots_than_are_followed_are_not_called_stopped(void **state)
+{
+    enum { LINKS = 130 };
+    struct world *world = *state;
+    linked(world);
+    add(world, ROOT, "", RUN_CANCELLED, RUN_FLAG_BANNED | RUN_FLAG_DELIVERED);
+    for (int i = 0; i < LINKS; i++) {
+        char to[16];
+        (void)snprintf(to, sizeof to, "far%d", i);
+        struct run_link link = {.kind = LINK_ROOT, .to = str_of(to), .acknowledged = true};
+        assert_int_equal(tree_add_link(&world->tree, STR(ROOT), str_of(to), STR(""), &link),
+                         ERR_OK);
+    }
+    wait_for(world, WAIT_STOPPED);
+    say_tree(world, ROOT);
+    tree_fini(&world->tree);
+    for (int i = 0; i < LINKS - 3; i++) {
+        char root[16];
+        (void)snprintf(root, sizeof root, "far%d", i);
+        say_tree(world, root);
+    }
+    expect_nothing(world);
+}
+
 static void a_link_is_cancelled_over_there_and_then_acknowledged(void **state)
 {
     struct world *world = *state;
@@ -693,6 +718,7 @@ int main(void)
         STORY(whoever_hangs_up_is_not_answered),
         STORY(many_waits_share_one_watch_and_one_read),
         STORY(a_wait_follows_links_to_other_roots),
+        STORY(links_to_more_roots_than_are_followed_are_not_called_stopped),
         STORY(a_link_is_cancelled_over_there_and_then_acknowledged),
         STORY(without_redis_the_answer_is_unavailable_or_unknown),
         STORY(more_asks_than_allowed_are_refused),
