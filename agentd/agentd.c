@@ -262,6 +262,7 @@ static void close_parts(struct agentd *d)
     uv_close((uv_handle_t *)&d->refusals, NULL);
     uv_close((uv_handle_t *)&d->heartbeat, NULL);
     uv_close((uv_handle_t *)&d->drain, NULL);
+    uv_close((uv_handle_t *)&d->report_timer, NULL);
 }
 
 static void on_left(void *owner, uint64_t token, const struct store_answer *answer)
@@ -284,6 +285,7 @@ static void leave(struct agentd *d)
         return;
     d->leaving = true;
     log_info("leaving", "runs=%zu", agent_live_runs(d->agent));
+    reports_send(d);
     struct store_call call = {.op = STORE_LEASE_DROP, .replica = str_of(d->replica)};
     if (!d->linked || agent_live_runs(d->agent) > 0
         || store_send(d->store, &call, on_left, d, 0) != ERR_OK)
@@ -425,7 +427,7 @@ static enum err open_http(struct agentd *d, const char **why)
 
 static void init_timers(struct agentd *d)
 {
-    uv_timer_t *timers[] = {&d->alarm, &d->refusals, &d->heartbeat, &d->drain};
+    uv_timer_t *timers[] = {&d->alarm, &d->refusals, &d->heartbeat, &d->drain, &d->report_timer};
     for (size_t i = 0; i < sizeof timers / sizeof timers[0]; i++) {
         uv_timer_init(d->loop, timers[i]);
         timers[i]->data = d;
@@ -443,6 +445,7 @@ static void free_memory(struct agentd *d)
     asks_fini(d);
     keys_fini(d);
     audit_fini(d);
+    reports_fini(d);
     map_fini(&d->asks);
     map_fini(&d->streams);
     map_fini(&d->processes);
@@ -463,6 +466,7 @@ enum err agentd_open(uv_loop_t *loop, const struct settings *settings, struct ag
     d->streams.seed = d->keys.seed = (uint32_t)rng_next(&d->rng);
     list_init(&d->later);
     list_init(&d->refused);
+    list_init(&d->reports);
     list_init(&d->keys_by_age);
     list_init(&d->audit);
     mint_replica(d);

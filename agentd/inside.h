@@ -4,6 +4,7 @@
  * upstream.c   what comes from Redis
  * routes.c     what comes over HTTP; requests.c and answers.c are its JSON
  * streams.c    event streams; processes.c stop targets that are processes
+ * reports.c    what Redis is told of a stop, a moment later
  * audit.c      who asked what; numbers.c metrics; keys.c Idempotency-Key */
 #ifndef AGENTD_INSIDE_H
 #define AGENTD_INSIDE_H
@@ -51,8 +52,9 @@ struct agentd {
     unsigned busy;       /* cores being stepped right now, one within the other */
     struct list later;   /* events that effects led to, in order; fed when nothing is busy */
     struct list refused; /* calls that the store did not take, answered by a timer */
+    struct list reports; /* calls that wait a moment */
 
-    uv_timer_t alarm, refusals, heartbeat, drain;
+    uv_timer_t alarm, refusals, heartbeat, drain, report_timer;
     bool linked, stopping, leaving, closing;
     int exit_code;
 
@@ -90,11 +92,20 @@ void agentd_give_up(struct agentd *d); /* close everything; exit code 1 */
 extern const struct store_events upstream_events;
 void upstream_answered(void *owner, uint64_t token, const struct store_answer *answer);
 void upstream_send(struct agentd *d, const struct store_call *call, uint64_t token);
+/* Past the reports that wait. */
+void upstream_send_now(struct agentd *d, const struct store_call *call, uint64_t token);
 void upstream_subscribe(struct agentd *d, struct str root, bool watch);
 void upstream_publish(struct agentd *d, const struct agent_effect *effect);
 void upstream_answer_refused(uv_timer_t *timer);
 /* Tells `cancels` when the core has seen a new generation. */
 void upstream_check_generation(struct agentd *d);
+
+/* ---- reports.c ----------------------------------------------------------------------------- */
+/* Copies the call; false: no memory. */
+bool reports_hold(struct agentd *d, const struct store_call *call, uint64_t token);
+void reports_send(struct agentd *d); /* those that wait, now */
+void reports_due(uv_timer_t *timer);
+void reports_fini(struct agentd *d);
 
 /* ---- routes.c, requests.c, answers.c ------------------------------------------------------- */
 extern const struct http_server_events local_api;

@@ -28,7 +28,7 @@ void upstream_answered(void *owner, uint64_t token, const struct store_answer *a
 
 /* A call that the store has no room for is answered like one that met no server, a little later: at
  * once it would only be asked again. */
-void upstream_send(struct agentd *d, const struct store_call *call, uint64_t token)
+void upstream_send_now(struct agentd *d, const struct store_call *call, uint64_t token)
 {
     enum { A_LITTLE_MS = 20 };
     enum err err = store_send(d->store, call, upstream_answered, d, token);
@@ -42,6 +42,16 @@ void upstream_send(struct agentd *d, const struct store_call *call, uint64_t tok
     list_add_last(&d->refused, &refused->in_order);
     if (!uv_is_active((uv_handle_t *)&d->refusals))
         uv_timer_start(&d->refusals, upstream_answer_refused, A_LITTLE_MS, 0);
+}
+
+/* Only cancels overtake reports: an end must find counted what was reported before it. */
+void upstream_send(struct agentd *d, const struct store_call *call, uint64_t token)
+{
+    if (call->op == STORE_REPORT && reports_hold(d, call, token))
+        return;
+    if (call->op != STORE_CANCEL)
+        reports_send(d);
+    upstream_send_now(d, call, token);
 }
 
 void upstream_answer_refused(uv_timer_t *timer)

@@ -11,6 +11,9 @@
 /* last: cmocka wants the headers above */
 #include <cmocka.h>
 
+#include <hiredis/hiredis.h>
+
+#include "support/ask_redis.h"
 #include "support/sidecar.h"
 
 static struct redis_process redis;
@@ -178,6 +181,25 @@ static void a_cancel_is_told_acknowledged_and_stopped(void **state)
     json_decref(done);
     sidecar_wait_for_state(&agentd, &child, "rolled_back");
     sidecar_wait_for_state(&agentd, &top, "cancelled");
+    listening_close(&listening);
+}
+
+static void a_cancel_counts_who_was_told_before_it_was_recorded(void **state)
+{
+    (void)state;
+    struct listening listening;
+    struct redis_asker asker;
+    struct waiting wait = WAITING;
+    const struct redisReply *counted;
+    struct started run = sidecar_run(&agentd, NULL, "{}");
+    listening_open(&listening, &agentd, run.token);
+    json_decref(sidecar_cancel(&agentd, &run, "{}"));
+    (void)listening_wait(&listening, 1);
+    redis_asker_init(&asker, &redis);
+    while (counted = redis_tell(&asker, "HGET bw:{%s} t:%s", run.root, run.run),
+           counted->str == NULL || strcmp(counted->str, "1:0:0:0") != 0)
+        waiting_turn(&wait);
+    redis_asker_fini(&asker);
     listening_close(&listening);
 }
 
@@ -399,6 +421,7 @@ int main(void)
         cmocka_unit_test(the_same_key_starts_the_same_run),
         cmocka_unit_test(baggage_of_others_is_passed_on),
         cmocka_unit_test(a_cancel_is_told_acknowledged_and_stopped),
+        cmocka_unit_test(a_cancel_counts_who_was_told_before_it_was_recorded),
         cmocka_unit_test(who_connects_late_hears_of_every_standing_cancel),
         cmocka_unit_test(nothing_starts_below_a_cancel),
         cmocka_unit_test(a_cancel_reaches_the_child_on_another_replica),
