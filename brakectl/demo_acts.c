@@ -404,6 +404,7 @@ void demo_act_link(struct demo *demo)
     if (!grown(demo, plan, COUNT(plan)))
         return;
     bool stopped = stopped_by_cancel(demo, run_of(demo, "here"), "enough");
+    demo->drawn_lines = 0; /* the other tree is drawn below */
     json_t *tree = demo_until_over(demo, linked, patience);
     const json_t *cancel = json_array_get(json_object_get(tree, "cancels"), 0);
     demo_check(demo, stopped && tree != NULL,

@@ -306,9 +306,22 @@ static bool is_recorded_cancelled(const struct exec_run *run)
     return false;
 }
 
+/* With a grace of nothing the signal can be here before the notice that explains it. */
+static void hear_the_notice(struct exec *exec)
+{
+    enum { NOTICE_LATE_MS = 200 };
+    bool was_killed = WIFSIGNALED(exec->status);
+    struct instant give_up = instant_after(mono_now(), MILLIS(was_killed ? NOTICE_LATE_MS : 0));
+    do
+        sse_wait(exec->stream, -1, until(give_up, MILLIS(NOTICE_LATE_MS)));
+    while (!exec->is_told && !instant_reached(mono_now(), give_up));
+}
+
 /* A cancel may be recorded that had not reached us when the command ended. */
 static void finish(struct exec *exec)
 {
+    if (!exec->is_told)
+        hear_the_notice(exec);
     if (exec->is_told)
         until_nothing_is_left(exec);
     if (exec->is_disowned)

@@ -49,6 +49,8 @@ static int replica_main(const struct ctl *ctl, const void *settings, int count, 
         code = answer_complain(ctl, &answer, ctl->broker);
     else if (ctl->json)
         json_show(answer.json);
+    else if (json_array_size(json_object_get(answer.json, "replicas")) == 0)
+        puts("no replicas yet: the broker looks every few seconds");
     else
         print_replicas(ctl, answer.json);
     answer_fini(&answer);

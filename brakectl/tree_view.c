@@ -130,7 +130,8 @@ void tree_view_summary(const json_t *tree, bool with_colour, struct buf *out)
     static const char *const states[] = {"running",   "stopping",    "success", "error", "timeout",
                                          "cancelled", "rolled_back", "lost",    "paused"};
     const json_t *runs = json_object_get(tree, "runs");
-    (void)buf_addf(out, "%zu runs", json_array_size(runs));
+    size_t all = json_array_size(runs);
+    (void)buf_addf(out, "%zu %s", all, all == 1 ? "run" : "runs");
     for (size_t k = 0; k < sizeof states / sizeof *states; k++) {
         size_t i, count = 0;
         json_t *node;

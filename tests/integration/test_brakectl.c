@@ -269,6 +269,17 @@ static void a_command_can_clean_up_on_the_notice(void **state)
     until_nothing_is_left();
 }
 
+static void who_is_killed_at_once_was_cancelled_and_did_not_fail(void **state)
+{
+    (void)state;
+    struct process exec, cancel;
+    START(&exec, "exec", "--run-id", "abrupt", "--", "sleep", "1000");
+    until_state("abrupt", "running");
+    assert_int_equal(RUN(&cancel, "cancel", "abrupt", "--grace", "0"), 0);
+    assert_null(strstr(cancel.text, "finished anyway"));
+    assert_int_equal(end_of(&exec), EXIT_CANCELLED);
+}
+
 /* The outer command obeys at once; that takes nothing from the grace of the inner one. */
 static void a_nested_exec_has_its_own_grace(void **state)
 {
@@ -548,6 +559,7 @@ int main(void)
         cmocka_unit_test(a_nested_exec_is_a_child),
         cmocka_unit_test(a_cancelled_exec_ends_with_143_and_leaves_nothing),
         cmocka_unit_test(a_command_can_clean_up_on_the_notice),
+        cmocka_unit_test(who_is_killed_at_once_was_cancelled_and_did_not_fail),
         cmocka_unit_test(a_nested_exec_has_its_own_grace),
         cmocka_unit_test(exec_survives_a_restart_of_its_agentd),
         cmocka_unit_test(exec_ends_with_its_command_while_the_agentd_is_away),
