@@ -144,11 +144,11 @@ static void refuse(struct http_request *request)
 {
     request->state = REQUEST_ASKED;
     if (request->too_large)
-        http_problem(request, MHD_HTTP_CONTENT_TOO_LARGE, "body_too_large", "Body too large",
+        http_problem(request, MHD_HTTP_CONTENT_TOO_LARGE, "too_large", "Body too large",
                      "The body has more bytes than this server accepts.", NULL, 0);
     else
-        http_problem(request, MHD_HTTP_SERVICE_UNAVAILABLE, "closing", "Shutting down", NULL, NULL,
-                     1);
+        http_problem(request, MHD_HTTP_SERVICE_UNAVAILABLE, "unavailable", "Shutting down", NULL,
+                     NULL, 1);
 }
 
 static enum MHD_Result request_dispatch(struct http_request *request)
@@ -237,12 +237,14 @@ static void request_completed(void *owner, struct MHD_Connection *connection, vo
         request_free(request);
 }
 
-/* Leaves a text with an encoded NUL as it came: it would end every C string early. */
+/* Leaves a text with an encoded NUL as it came: it would end every C string early. A path with an
+ * encoded slash too: whoever stands before us and looks at paths must see the same parts as we. */
 static size_t unescape(void *owner, struct MHD_Connection *connection, char *text)
 {
     (void)owner;
     (void)connection;
-    return strstr(text, "%00") != NULL ? strlen(text) : MHD_http_unescape(text);
+    bool stays = strstr(text, "%00") != NULL || (text[0] == '/' && strcasestr(text, "%2f") != NULL);
+    return stays ? strlen(text) : MHD_http_unescape(text);
 }
 
 /* ---- opening and closing --------------------------------------------------------------------- */

@@ -89,7 +89,7 @@ struct http_stream *http_stream(struct http_request *request, void *stream_owner
     struct MHD_Response *response = stream != NULL ? make_response(stream) : NULL;
     if (response == NULL) {
         mem_free(stream);
-        http_problem(request, MHD_HTTP_SERVICE_UNAVAILABLE, "no_memory", "Out of memory", NULL,
+        http_problem(request, MHD_HTTP_SERVICE_UNAVAILABLE, "unavailable", "Out of memory", NULL,
                      NULL, 1);
         return NULL;
     }

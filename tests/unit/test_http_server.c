@@ -222,7 +222,7 @@ static void a_request_is_told_whole_and_answered_at_once(void **state)
     open_server(scene, (struct http_server_options){0});
     int fd = dial(scene);
     say_text(scene, fd,
-             "PUT /a%20b%2Fc?one=%C3%BC+x&flag HTTP/1.1\r\nHost: x\r\nX-Many: 1\r\n"
+             "PUT /a%20b/c?one=%C3%BC+x&flag HTTP/1.1\r\nHost: x\r\nX-Many: 1\r\n"
              "X-Many: 2\r\nContent-Length: 0\r\n\r\n");
     WAIT_FOR(scene,
              heard(scene, fd, "PUT /a b/c many=1, 2 one=\xC3\xBC x all=one=\xC3\xBC x;flag=;"));
@@ -241,6 +241,16 @@ static void a_nul_in_the_path_does_not_cut_it_short(void **state)
     int fd = dial(scene);
     get(scene, fd, "/a%00b");
     WAIT_FOR(scene, heard(scene, fd, "GET /a%00b many="));
+    close(fd);
+}
+
+static void an_encoded_slash_parts_nothing_in_a_path(void **state)
+{
+    struct scene *scene = *state;
+    open_server(scene, (struct http_server_options){0});
+    int fd = dial(scene);
+    get(scene, fd, "/a%2Fb%2fc?one=x%2fy");
+    WAIT_FOR(scene, heard(scene, fd, "GET /a%2Fb%2fc many= one=x/y"));
     close(fd);
 }
 
@@ -300,7 +310,7 @@ static void a_body_beyond_the_limit_gets_413(void **state)
             say(scene, fd, big, 4990);
         if (i == 1)
             say_text(scene, fd, "\r\n0\r\n\r\n");
-        WAIT_FOR(scene, heard(scene, fd, "\"code\":\"body_too_large\""));
+        WAIT_FOR(scene, heard(scene, fd, "\"code\":\"too_large\""));
         assert_non_null(strstr(scene->got.bytes, "HTTP/1.1 413"));
         buf_clear(&scene->got);
         close(fd);
@@ -548,6 +558,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         STORY(a_request_is_told_whole_and_answered_at_once),
         STORY(a_nul_in_the_path_does_not_cut_it_short),
+        STORY(an_encoded_slash_parts_nothing_in_a_path),
         STORY(a_body_in_pieces_arrives_whole),
         STORY(json_and_problems_have_their_form),
         STORY(a_body_beyond_the_limit_gets_413),
