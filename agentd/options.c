@@ -84,6 +84,7 @@ const struct conf_program *settings_program(void)
         .examples = examples,
         .option = options,
         .option_count = sizeof options / sizeof options[0],
+        .env_ignored = conf_env_of_runs,
         .takes_file = true,
     };
     options[0].fallback = default_socket();

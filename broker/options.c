@@ -110,6 +110,7 @@ const struct conf_program *settings_program(void)
         .examples = examples,
         .option = options,
         .option_count = sizeof options / sizeof options[0],
+        .env_ignored = conf_env_of_runs,
         .is_sound = are_sound,
         .takes_file = true,
     };

@@ -5,9 +5,9 @@
  *
  * The file is `name = value` lines, '#' starts a comment line. An unknown key is an error
  * everywhere (in the environment: any unknown BRAKEWIRE_*, except those in
- * conf_program.env_ignored). A secret is given by NAME_FILE only: its option has type
- * CONF_SECRET_FILE and holds the path; the content is read once, trailing newline removed, and
- * never printed. */
+ * conf_program.env_ignored and what Kubernetes tells of a service brakewire-*). A secret is given
+ * by NAME_FILE only: its option has type CONF_SECRET_FILE and holds the path; the content is read
+ * once, trailing newline removed, and never printed. */
 #ifndef IO_CONF_H
 #define IO_CONF_H
 
@@ -48,12 +48,15 @@ struct conf_program {
     const char *examples;     /* block of text shown last in --help */
     const struct conf_option *option;
     size_t option_count;
-    const char *const *env_ignored; /* NULL-terminated, may be NULL */
+    const char *const *env_ignored; /* NULL-terminated, may be NULL; conf_env_of_runs */
     /* Asked when all values were read, for --check-config too; may be NULL. */
     bool (*is_sound)(const void *settings, const char **why);
     bool takes_rest; /* words after the options (or after "--") are left for the program */
     bool takes_file; /* adds --config FILE, --print-config, --check-config */
 };
+
+/* What clients and runs have in their environment, where a daemon may be started too. */
+extern const char *const conf_env_of_runs[];
 
 enum conf_outcome {
     CONF_GO,

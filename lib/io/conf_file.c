@@ -11,8 +11,27 @@
 enum { LINE_MAX_BYTES = 64 << 10 };
 static const char env_prefix[] = "BRAKEWIRE_";
 
+const char *const conf_env_of_runs[] = {
+    "BRAKEWIRE_AGENTD", "BRAKEWIRE_BROKER", "BRAKEWIRE_RUN_ID",    "BRAKEWIRE_ROOT",
+    "BRAKEWIRE_EPOCH",  "BRAKEWIRE_TOKEN",  "BRAKEWIRE_RUN_TOKEN", NULL,
+};
+
+/* BRAKEWIRE_BROKER_SERVICE_HOST, BRAKEWIRE_BROKER_PORT_7319_TCP_ADDR, ...: every pod beside a
+ * service of that name has them. */
+static bool is_of_kubernetes(struct str name)
+{
+    static const char *const marks[] = {"_SERVICE_HOST", "_SERVICE_PORT", "_PORT_"};
+    static const struct str port = {"_PORT", 5};
+    for (size_t i = 0; i < sizeof marks / sizeof *marks; i++)
+        if (memmem(name.at, name.len, marks[i], strlen(marks[i])) != NULL)
+            return true;
+    return name.len > port.len && memcmp(name.at + name.len - port.len, port.at, port.len) == 0;
+}
+
 static bool is_ignored(const struct conf_program *program, struct str name)
 {
+    if (is_of_kubernetes(name))
+        return true;
     for (size_t i = 0; program->env_ignored != NULL && program->env_ignored[i] != NULL; i++)
         if (str_is(name, program->env_ignored[i]))
             return true;

@@ -225,6 +225,9 @@ static void what_is_unknown_is_named_with_the_nearest(void **state)
     expect_refused(scene, words, message);
     setenv("BRAKEWIRE_MODES", "x", 1);
     setenv("BRAKEWIRE_RUN_TOKEN", "is not ours to judge", 1);
+    setenv("BRAKEWIRE_BROKER_SERVICE_HOST", "10.0.0.7", 1); /* Kubernetes says so to every pod */
+    setenv("BRAKEWIRE_BROKER_PORT", "tcp://10.0.0.7:7319", 1);
+    setenv("BRAKEWIRE_BROKER_PORT_7319_TCP_ADDR", "10.0.0.7", 1);
     expect_refused(scene, "",
                    "story: BRAKEWIRE_MODES in the environment: no such option; did you "
                    "mean BRAKEWIRE_MODE?\n");
