@@ -46,17 +46,27 @@ static json_t *body_of(const struct cancel_settings *cancel)
 
 /* ---- in words ------------------------------------------------------------------------------- */
 
+/* Nothing has started, so there is nothing to wait for. */
+static bool is_remembered(const json_t *answer)
+{
+    return json_is_false(json_object_get(answer, "known"));
+}
+
 static void tell_target(const json_t *answer)
 {
     const char *run = json_text(answer, "run_id");
     const char *covered_by = json_text(answer, "covered_by");
     if (json_is_yes(answer, "dry_run"))
         printf("Nothing was done. A cancel of %s would reach:\n", run);
-    else if (json_is_false(json_object_get(answer, "known")))
+    else if (is_remembered(answer))
         printf("Nobody has seen %s yet; whoever starts it will be refused.\n", run);
     else if (json_is_yes(answer, "already"))
-        printf("%s was cancelled already, %s, by %s: %s\n", run, json_text(answer, "requested_at"),
-               json_text(answer, "by"), json_text(answer, "reason"));
+        printf("%s was cancelled already (%s), %s, by %s: %s\n", run, json_text(answer, "action"),
+               json_text(answer, "requested_at"), json_text(answer, "by"),
+               json_text(answer, "reason"));
+    else if (!json_is_yes(answer, "closed"))
+        printf("Cancelled what is below %s, not itself (it was %s).\n", run,
+               json_text(answer, "target_state"));
     else
         printf("Cancelled %s (it was %s).\n", run, json_text(answer, "target_state"));
     if (covered_by[0] != '\0')
@@ -122,7 +132,7 @@ static void tell(const struct ctl *ctl, const json_t *answer)
     if (counts != NULL)
         tell_counts(ctl, counts);
     tell_names(json_object_get(answer, "names"));
-    if (json_is_yes(answer, "dry_run"))
+    if (json_is_yes(answer, "dry_run") || is_remembered(answer))
         return;
     if (json_is_yes(answer, "complete"))
         puts("Everything has stopped.");
@@ -134,7 +144,8 @@ static void tell(const struct ctl *ctl, const json_t *answer)
 
 static int code_of(const struct cancel_settings *cancel, const struct answer *answer)
 {
-    bool waited = strcmp(cancel->wait, "none") != 0 && !cancel->dry_run;
+    bool waited =
+        strcmp(cancel->wait, "none") != 0 && !cancel->dry_run && !is_remembered(answer->json);
     return waited && answer->status != 200 ? EXIT_INCOMPLETE : EXIT_DONE;
 }
 
@@ -166,7 +177,7 @@ static const struct flag cancel_flags[] = {
     {"action", FLAG_CHOICE, FIELD(action), "interrupt|rollback",
      "keep what the runs wrote (the default), or have them discard it"},
     {"wait", FLAG_CHOICE, FIELD(wait), "none|delivered|stopped", "for what to wait (stopped)"},
-    {"timeout", FLAG_SPAN, FIELD(timeout), "TIME", "how long at most (10s; 60s at most)"},
+    {"timeout", FLAG_SPAN, FIELD(timeout), "TIME", "how long at most (30s; 60s at most)"},
     {"grace", FLAG_SPAN, FIELD(grace), "TIME", "shorten every grace to this; 0: kill now"},
     {"dry-run", FLAG_YES, FIELD(dry_run), NULL, "only say whom it would reach"},
     {"expect-at-most", FLAG_NUMBER, FIELD(expect_at_most), "N", "refuse if the scope is larger"},
@@ -177,7 +188,7 @@ static const struct flag cancel_flags[] = {
     {"by", FLAG_TEXT, FIELD(by), "WHO", "who asks, for the record"},
 };
 
-static const struct cancel_settings cancel_defaults = {.timeout = {-1},
+static const struct cancel_settings cancel_defaults = {.timeout = {30000},
                                                        .grace = {-1},
                                                        .expect_at_most = -1,
                                                        .wait = "stopped",
