@@ -165,8 +165,8 @@ struct store_answer {
     struct str incarnation, owner;
     struct str text;
     int64_t number;      /* live runs, receivers, time */
-    int64_t deadline_ms; /* started, already, peek: what is left of the run's deadline, at least 1;
-                            0 = it has none */
+    int64_t deadline_ms; /* started, already, adopted, stop of assert, peek: what is left of the
+                            run's deadline, at least 1; 0 = it has none */
     bool last;
     size_t item_count;
     const struct store_item *item;

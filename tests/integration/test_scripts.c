@@ -637,6 +637,30 @@ static void an_adoption_is_a_compare_and_set_on_the_epoch(void **state)
     buf_fini(&bytes);
 }
 
+/* Whoever carries it from now on keeps the deadline, too. */
+static void an_adopted_run_keeps_its_deadline(void **state)
+{
+    (void)state;
+    struct store_call call = start_call("r", "", 0);
+    call.deadline = SECONDS(10);
+    SAYS(ask(call), started);
+    struct store_answer answer = adopt("r", "", 1);
+    SAYS(answer, adopted);
+    assert_in_range(answer.deadline_ms, 5000, 10000);
+    cancel("r");
+    call.op = STORE_ASSERT;
+    call.deadline = SPAN_NONE;
+    call.incarnation = STR("i9");
+    call.epoch = 7;
+    answer = ask(call);
+    SAYS(answer, stop);
+    assert_in_range(answer.deadline_ms, 5000, 10000);
+    start("free", "");
+    answer = adopt("free", "", 1);
+    SAYS(answer, adopted);
+    assert_int_equal(answer.deadline_ms, 0);
+}
+
 static void a_live_run_is_never_silently_refused(void **state)
 {
     (void)state;
@@ -1079,6 +1103,7 @@ static int tell_all(enum redis_kind kind)
         STORY(a_cancelled_run_is_not_taken_over),
         STORY(with_continue_only_its_own_life_comes_back),
         STORY(an_adoption_is_a_compare_and_set_on_the_epoch),
+        STORY(an_adopted_run_keeps_its_deadline),
         STORY(a_live_run_is_never_silently_refused),
         STORY(one_checkpoint_is_granted_after_the_ban),
         STORY(the_bytes_of_a_checkpoint_are_kept_beside_it),

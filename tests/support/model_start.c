@@ -343,6 +343,7 @@ static void settle(struct model *model, const struct model_tree *tree, struct mo
         .epoch = run->epoch,
         .flags = run->flags,
         .path = path_to_tell(model, tree, run, claim),
+        .deadline_ms = time_left(model, run->deadline),
     };
     set_ban(out, tree, bans);
 }

@@ -348,6 +348,25 @@ static void a_run_of_a_replica_without_a_lease_is_adopted(void **state)
                          "answer 1: created r epoch 4 running\n");
 }
 
+static void an_adopted_run_keeps_its_deadline(void **state)
+{
+    (void)state;
+    struct ask_start start = world_start_of("r", "");
+    start.epoch = 3;
+    start.takeover = true;
+    world_ask_start(&world, "ann", start);
+    world_says(&world, STORE_FIND_CLAIM, SAID_OK);
+    world_say(&world, STORE_START,
+              (struct store_answer){.verdict = SAID_EXISTS, .epoch = 3, .owner = STR("there")});
+    world_say(&world, STORE_ASSERT,
+              (struct store_answer){.verdict = SAID_ADOPTED, .epoch = 4, .deadline_ms = 500});
+    world_forget(&world);
+    world_pass(&world, 499);
+    world_expect(&world, "");
+    world_pass(&world, 1);
+    assert_int_equal(world_view(&world, "r").state, RUN_STOPPING);
+}
+
 static void a_run_of_a_living_replica_is_not(void **state)
 {
     (void)state;
@@ -486,6 +505,7 @@ int main(void)
         T(a_strict_start_waits_for_no_redis),
         T(another_incarnation_is_a_conflict_with_its_epoch),
         T(a_run_of_a_replica_without_a_lease_is_adopted),
+        T(an_adopted_run_keeps_its_deadline),
         T(a_run_of_a_living_replica_is_not),
         T(a_client_that_registers_again_finds_its_standing_cancel),
         T(the_same_start_again_is_answered_from_here),

@@ -4,6 +4,16 @@ local run, path, incarnation, replica, flags, meta = A[3], A[4], A[5], A[6], A[7
 local span, epoch, mode, token_hash, tomb_id, tomb = A[9], tonumber(A[10]), A[11], A[12], A[13], A[14]
 local parent = ends_of(path)
 
+local function carry_on(r, nearest, deadline)
+    local answer = {nearest and 'stop' or 'adopted', tonumber(r[EPOCH]), tonumber(r[FLAGS]),
+                    path_to_tell(run, r, path)}
+    if nearest then
+        with_ban(answer, nearest)
+    end
+    answer[#answer + 1] = deadline_left(deadline)
+    return answer
+end
+
 -- A live run in a banned scope is recorded as stopping, never refused.
 local function settle(r, nearest)
     if nearest then
@@ -11,9 +21,7 @@ local function settle(r, nearest)
     end
     put(run, r)
     flush()
-    local answer = {nearest and 'stop' or 'adopted', tonumber(r[EPOCH]), tonumber(r[FLAGS]),
-                    path_to_tell(run, r, path)}
-    return nearest and with_ban(answer, nearest) or answer
+    return carry_on(r, nearest, call('HGET', key, 'd:' .. run))
 end
 
 local function is_unauthorized()
@@ -87,6 +95,6 @@ if nearest then
     fresh[FLAGS] = bor(fresh[FLAGS], LATE)
     stop(fresh)
 end
-enter(run, fresh, made, meta, (span ~= '' or deadline_above) and deadline_at(span, deadline_above) or '')
-local answer = {nearest and 'stop' or 'adopted', epoch, fresh[FLAGS], path_to_tell(run, fresh, path)}
-return nearest and with_ban(answer, nearest) or answer
+local deadline = (span ~= '' or deadline_above) and deadline_at(span, deadline_above) or ''
+enter(run, fresh, made, meta, deadline)
+return carry_on(fresh, nearest, deadline ~= '' and deadline)
