@@ -8,18 +8,20 @@
 #include "base/err.h"
 #include "base/mono.h"
 #include "brakectl/flags.h"
+#include "brakewire/environment.h"
 
 /* Exit codes of brakectl itself; `exec` ends with its command's, or one of these. */
 enum ctl_exit {
     EXIT_DONE = 0,
-    EXIT_REFUSED = 1,      /* asked, and answered no */
-    EXIT_USAGE = 2,        /* also: `check` found what must be mended */
-    EXIT_NOT_STARTED = 3,  /* exec: the run was refused, the command never ran */
-    EXIT_INCOMPLETE = 4,   /* cancel: the wait ended before everything had stopped */
-    EXIT_UNAVAILABLE = 75, /* nobody answers, or not now (EX_TEMPFAIL) */
+    EXIT_REFUSED = 1, /* asked, and answered no */
+    EXIT_USAGE = 2,   /* also: `check` found what must be mended */
+    EXIT_NOT_STARTED =
+        BRAKEWIRE_EXIT_NOT_STARTED, /* exec: the run was refused, the command never ran */
+    EXIT_INCOMPLETE = 4,            /* cancel: the wait ended before everything had stopped */
+    EXIT_UNAVAILABLE = BRAKEWIRE_EXIT_UNAVAILABLE, /* nobody answers, or not now (EX_TEMPFAIL) */
     EXIT_CANNOT_RUN = 126,
     EXIT_NO_COMMAND = 127,
-    EXIT_CANCELLED = 143 /* exec: the run was cancelled */
+    EXIT_CANCELLED = BRAKEWIRE_EXIT_CANCELLED /* exec: the run was cancelled */
 };
 
 struct ctl {

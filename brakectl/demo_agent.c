@@ -17,6 +17,7 @@
 
 #include "brakectl/commands.h"
 #include "brakectl/demo.h"
+#include "brakewire/environment.h"
 #include "io/http_client.h"
 
 /* Whatever goes wrong with the demo, nothing of it is left after this. */
@@ -77,7 +78,7 @@ static void call_others(const struct self *self)
         char other[DEMO_NAME_MAX];
         struct str name = str_cut(&rest, ',');
         snprintf(other, sizeof other, "%.*s", (int)name.len, name.at);
-        tell(self, "call", other, from_environment("BAGGAGE"));
+        tell(self, "call", other, from_environment(BRAKEWIRE_ENV_BAGGAGE));
     }
 }
 
@@ -159,12 +160,12 @@ static int demo_agent_main(const struct ctl *ctl, const void *settings, int coun
     sigprocmask(SIG_BLOCK, &notice, NULL);
     struct self self = {
         .settings = settings,
-        .run_id = from_environment("BRAKEWIRE_RUN_ID"),
-        .epoch = atoll(from_environment("BRAKEWIRE_EPOCH")),
+        .run_id = from_environment(BRAKEWIRE_ENV_RUN_ID),
+        .epoch = atoll(from_environment(BRAKEWIRE_ENV_EPOCH)),
         .demo = open(from_environment("BRAKEWIRE_DEMO_CALLS"), O_WRONLY | O_CLOEXEC),
     };
     if (self.demo < 0 || self.settings->name == NULL
-        || http_client_new(agentd_where(ctl->agentd), from_environment("BRAKEWIRE_TOKEN"),
+        || http_client_new(agentd_where(ctl->agentd), from_environment(BRAKEWIRE_ENV_TOKEN),
                            &self.agentd)
                != ERR_OK)
         return EXIT_USAGE;

@@ -22,6 +22,7 @@
 #include "brakectl/exec_run.h"
 #include "brakectl/print.h"
 #include "brakectl/sse.h"
+#include "brakewire/environment.h"
 
 enum {
     RETRY_FIRST_MS = 50,
@@ -65,10 +66,10 @@ int signal_of(const char *name)
 static void hook_environment(struct buf *out, const struct exec_run *run, const json_t *cancel)
 {
     static const char *const told[][2] = {
-        {"BRAKEWIRE_CANCEL_ID", "cancel_id"},
-        {"BRAKEWIRE_CANCEL_ACTION", "action"},
-        {"BRAKEWIRE_CANCEL_REASON", "reason"},
-        {"BRAKEWIRE_CANCEL_BY", "by"},
+        {BRAKEWIRE_ENV_CANCEL_ID, "cancel_id"},
+        {BRAKEWIRE_ENV_CANCEL_ACTION, "action"},
+        {BRAKEWIRE_ENV_CANCEL_REASON, "reason"},
+        {BRAKEWIRE_ENV_CANCEL_BY, "by"},
     };
     for (size_t i = 0; i < sizeof told / sizeof *told; i++) {
         (void)buf_addf(out, "%s=%s", told[i][0], json_text(cancel, told[i][1]));
@@ -415,7 +416,7 @@ static int carry_out(const struct ctl *ctl, struct exec *exec)
  * our environment are these very bytes. */
 static void leave_the_outer_run(void)
 {
-    char *token = getenv("BRAKEWIRE_RUN_TOKEN");
+    char *token = getenv(BRAKEWIRE_ENV_RUN_TOKEN);
     if (token != NULL)
         memset(token, '-', strlen(token));
 }

@@ -1,4 +1,5 @@
 #include "brakectl/exec_run.h"
+#include "brakewire/environment.h"
 
 #include <inttypes.h>
 #include <signal.h>
@@ -63,7 +64,7 @@ static void set_context(json_t *request, const struct exec_settings *settings)
     if (settings->baggage != NULL)
         set_text(request, "baggage", settings->baggage);
     else if (settings->parent == NULL && settings->root == NULL)
-        set_text(request, "baggage", getenv("BAGGAGE"));
+        set_text(request, "baggage", getenv(BRAKEWIRE_ENV_BAGGAGE));
 }
 
 static json_t *with_grace(json_t *target, struct span grace)
@@ -139,14 +140,14 @@ static void environment_make(struct exec_run *run, const char *baggage)
     char epoch[24];
     snprintf(epoch, sizeof epoch, "%" PRId64, run->epoch);
     buf_clear(&run->environment);
-    environment_add(run, "BAGGAGE", baggage);
+    environment_add(run, BRAKEWIRE_ENV_BAGGAGE, baggage);
     bool is_unix = strncmp(run->where, "unix:", 5) == 0;
-    environment_add(run, "BRAKEWIRE_AGENTD", is_unix ? run->where + 5 : run->where);
-    environment_add(run, "BRAKEWIRE_EPOCH", epoch);
-    environment_add(run, "BRAKEWIRE_ROOT", run->root);
-    environment_add(run, "BRAKEWIRE_RUN_ID", run->run_id);
-    environment_add(run, "BRAKEWIRE_RUN_TOKEN", run->run_token);
-    environment_add(run, "BRAKEWIRE_TOKEN", run->client_token);
+    environment_add(run, BRAKEWIRE_ENV_AGENTD, is_unix ? run->where + 5 : run->where);
+    environment_add(run, BRAKEWIRE_ENV_EPOCH, epoch);
+    environment_add(run, BRAKEWIRE_ENV_ROOT, run->root);
+    environment_add(run, BRAKEWIRE_ENV_RUN_ID, run->run_id);
+    environment_add(run, BRAKEWIRE_ENV_RUN_TOKEN, run->run_token);
+    environment_add(run, BRAKEWIRE_ENV_TOKEN, run->client_token);
     (void)buf_add(&run->environment, "", 1);
 }
 

@@ -1,6 +1,6 @@
 # bw_options: how every file of ours is compiled. dep_* are not held to it.
 add_library(bw_options INTERFACE)
-target_include_directories(bw_options INTERFACE ${CMAKE_SOURCE_DIR}/lib)
+target_include_directories(bw_options INTERFACE ${CMAKE_SOURCE_DIR}/lib ${CMAKE_SOURCE_DIR}/include)
 target_compile_definitions(bw_options INTERFACE _GNU_SOURCE
                            BRAKEWIRE_VERSION="${PROJECT_VERSION}")
 target_compile_options(bw_options INTERFACE
