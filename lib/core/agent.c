@@ -136,6 +136,7 @@ static void on_answer(struct agent *agent, const struct agent_event *event)
         fence_answered(agent, &call, answer);
         break;
     case CALL_LISTED:
+    case CALL_REPLICA:
         sync_listed(agent, &call, answer);
         break;
     case CALL_CANCEL:

@@ -287,6 +287,7 @@ void end_answered(struct agent *agent, struct call *call, const struct store_ans
             sync_retry_later(agent);
         break;
     }
+    root_quieten(agent, run->root);
 }
 
 /* ---- the ask ------------------------------------------------------------------------------- */

@@ -170,6 +170,7 @@ enum call_kind {
     CALL_FENCE,
     CALL_FREEZE,
     CALL_LISTED,
+    CALL_REPLICA,
     CALL_CANCEL,
     CALL_GENERATION,
     CALL_LEASE,
@@ -375,6 +376,7 @@ void link_down(struct agent *agent);
 void sync_generation(struct agent *agent);
 void sync_generation_answered(struct agent *agent, struct call *call,
                               const struct store_answer *answer);
+void replica_list(struct agent *agent);
 void sync_begin(struct agent *agent, bool reconciles);
 void sync_pump(struct agent *agent);
 void sync_listed(struct agent *agent, struct call *call, const struct store_answer *answer);

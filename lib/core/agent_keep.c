@@ -131,6 +131,7 @@ void root_subscribe(struct agent *agent, struct agent_root *root)
 /* Into bw:held of this replica. Answered, so that a refusal is repaired at the next link-up. */
 void root_list(struct agent *agent, struct agent_root *root)
 {
+    replica_list(agent);
     if (root->is_listed)
         return;
     root->is_listed = true;
@@ -144,13 +145,15 @@ static bool is_done_with(const struct agent_root *root)
         return false;
     LIST_EACH (at, then, &root->runs) {
         const struct agent_run *run = LIST_OWNER(at, struct agent_run, in_root);
-        if (run->state == RUN_PENDING || !links_are_done(run))
+        bool is_unsaid = run_is_over(run->state) && !run->is_end_confirmed;
+        if (run->state == RUN_PENDING || is_unsaid || !links_are_done(run))
             return false;
     }
     return true;
 }
 
-/* Links of ended runs are followed too, so a root with open ones is still listened to. */
+/* Links of ended runs are followed too, so a root with open ones is still listened to. And as long
+ * as Redis thinks that a run lives, a broker must find it by this replica. */
 void root_quieten(struct agent *agent, struct agent_root *root)
 {
     if (!root->is_subscribed || !is_done_with(root))

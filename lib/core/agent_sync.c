@@ -86,14 +86,21 @@ static void gather_roots(struct agent *agent, bool reconciles)
     }
 }
 
+/* Before any run of ours is written: a broker finds runs by their replica. */
+void replica_list(struct agent *agent)
+{
+    if (!agent->wants_replica)
+        return;
+    agent->wants_replica = false;
+    struct call about = {.kind = CALL_REPLICA};
+    want_call(agent, STORE_REPLICA_ADD, &about)->number = agent->wall.ms;
+}
+
 void sync_begin(struct agent *agent, bool reconciles)
 {
     if (!agent->is_linked)
         return;
-    if (agent->wants_replica) {
-        agent->wants_replica = false;
-        want_silent_call(agent, STORE_REPLICA_ADD)->number = agent->wall.ms;
-    }
+    replica_list(agent);
     gather_held(agent);
     gather_runs(agent);
     gather_ends(agent);
@@ -288,11 +295,15 @@ void sync_resume(struct agent *agent)
     sync_generation(agent);
 }
 
+/* What nobody knows of, no broker looks after: it is said again at the next link-up. */
 void sync_listed(struct agent *agent, struct call *call, const struct store_answer *answer)
 {
     if (answer->verdict == SAID_OK)
         return;
-    call->root->is_listed = false;
+    if (call->kind == CALL_REPLICA)
+        agent->wants_replica = true;
+    else
+        call->root->is_listed = false;
     if (answer->verdict != SAID_OFFLINE)
         sync_retry_later(agent);
 }

@@ -129,6 +129,7 @@ void assert_send(struct agent *agent, struct agent_run *run, bool is_sync)
         return;
     run->is_asserting = true;
     agent->asserts_open++;
+    root_list(agent, run->root);
     if (run->is_claimed) {
         struct store_call *claim = want_silent_call(agent, STORE_FIND_CLAIM);
         claim->id = run->id;

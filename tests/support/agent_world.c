@@ -307,6 +307,8 @@ void world_link_up(struct agent_world *world, const char *server, const char *ge
     world_feed(world, (struct agent_event){.kind = AGENT_LINK_UP, .text = str_of(server)});
     world_say(world, STORE_GENERATION,
               (struct store_answer){.verdict = SAID_OK, .text = str_of(generation)});
+    if (world_open(world, STORE_REPLICA_ADD) > 0)
+        world_says(world, STORE_REPLICA_ADD, SAID_OK);
     if (world_open(world, STORE_LEASE) > 0)
         world_says(world, STORE_LEASE, SAID_OK);
     while (world_open(world, STORE_HELD_ADD) > 0)

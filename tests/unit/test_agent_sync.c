@@ -50,6 +50,23 @@ static void the_first_link_makes_a_replica_with_a_lease(void **state)
     assert_int_equal(world_open(&world, STORE_LEASE_RENEW), 1);
 }
 
+static void a_replica_that_redis_did_not_take_down_says_so_again(void **state)
+{
+    (void)state;
+    struct agent_options options = agent_world_options();
+    drop(state);
+    agent_world_init(&world, &options);
+    world_feed(&world, (struct agent_event){.kind = AGENT_LINK_UP, .text = STR("server1")});
+    world_say(&world, STORE_GENERATION,
+              (struct store_answer){.verdict = SAID_OK, .text = STR("g1")});
+    world_link_down(&world);
+    world_forget(&world);
+    world_link_up(&world, "server1", "g1");
+    world_expect(&world, "generation\n"
+                         "replica_add\n"
+                         "lease g1\n");
+}
+
 static void on_every_link_up_live_runs_are_compared(void **state)
 {
     (void)state;
@@ -329,6 +346,7 @@ int main(void)
 #define T(name) cmocka_unit_test_setup_teardown(name, fresh, drop)
     const struct CMUnitTest tests[] = {
         T(the_first_link_makes_a_replica_with_a_lease),
+        T(a_replica_that_redis_did_not_take_down_says_so_again),
         T(on_every_link_up_live_runs_are_compared),
         T(a_cancel_missed_while_offline_is_found),
         T(after_a_loss_all_is_told_again_in_order),
