@@ -44,14 +44,16 @@ static void ask_close(struct open_ask *ask)
     mem_free(ask);
 }
 
-/* The core answers all the same, and nobody reads it. A wait goes on to its end, too: its answer
- * tells the core what became of the cancel. */
+/* The core answers all the same, and nobody reads it: the answer tells it what became of the
+ * cancel. It comes without further waiting. */
 void answer_hung_up(void *owner, void *request_owner)
 {
-    (void)owner;
+    struct agentd *d = owner;
     struct open_ask *ask = request_owner;
     ask->request = NULL;
     ask->others = STR_NONE; /* perhaps lent by the request */
+    if (ask->kind == ASK_CANCEL && d->busy == 0)
+        feed_cancels(d, (struct cancels_event){.kind = CANCELS_GIVE_UP, .ask = ask->id});
 }
 
 void asks_fini(struct agentd *d)

@@ -245,6 +245,19 @@ static void abandoned(struct cancels *c, uint64_t ask)
     }
 }
 
+static void given_up(struct cancels *c, uint64_t ask)
+{
+    LIST_EACH (at, then, &c->jobs) {
+        struct job *job = LIST_OWNER(at, struct job, in_jobs);
+        if (ask == 0 || job->ask.ask != ask)
+            continue;
+        if (job->waits)
+            wait_give_up(c, job);
+        else
+            job->ask.wait = WAIT_NONE;
+    }
+}
+
 static void job_answered(struct cancels *c, const struct call *call,
                          const struct store_answer *answer)
 {
@@ -349,6 +362,9 @@ static void take_event(struct cancels *c, const struct cancels_event *event)
         break;
     case CANCELS_ABANDON:
         abandoned(c, event->ask);
+        break;
+    case CANCELS_GIVE_UP:
+        given_up(c, event->ask);
         break;
     case CANCELS_ANSWER:
         answered(c, event->token, event->answer);

@@ -60,6 +60,7 @@ struct cancel_result {
 enum cancels_event_kind {
     CANCELS_ASK,     /* ask */
     CANCELS_ABANDON, /* ask id: whoever asked has gone; the cancel itself stays */
+    CANCELS_GIVE_UP, /* ask id: its wait is over now; it is answered as soon as it is recorded */
     CANCELS_ANSWER,  /* token, answer */
     CANCELS_HINT,    /* root: something was published on its watch channel */
     CANCELS_LINK_UP, /* lost: the generation changed, Redis may have forgotten */

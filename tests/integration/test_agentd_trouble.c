@@ -318,6 +318,10 @@ static void who_hangs_up_while_waiting_changes_nothing(void **state)
         sidecar_wait_for_state(&agentd, &run, "stopping");
         close(fd);
     }
+    struct waiting wait =
+        WAITING; /* nobody listens for their sake, long before their time is over */
+    while (redis_process_do(&redis, "PUBLISH bw:{%s}:watch hint", run.root) != 0)
+        waiting_turn(&wait);
     sidecar_end(&agentd, &run, "cancelled");
     json_t *done = sidecar_cancel(&agentd, &run, "{\"wait\":\"stopped\"}");
     assert_true(json_is_true(json_member(done, "complete")));

@@ -529,6 +529,25 @@ static void whoever_hangs_up_is_not_answered(void **state)
     expect_nothing(world);
 }
 
+static void a_wait_that_is_given_up_is_answered_with_what_is_known(void **state)
+{
+    struct world *world = *state;
+    linked(world);
+    add(world, ROOT, "", RUN_STOPPING, RUN_FLAG_BANNED);
+    wait_for(world, WAIT_STOPPED);
+    say_tree(world, ROOT);
+    feed(world, (struct cancels_event){.kind = CANCELS_GIVE_UP, .ask = 1});
+    expect(world, "answer 1: requested by user:me stopped 0 pending 1\nunwatch " ROOT "\n");
+
+    struct cancel_ask asked = ask_for(ROOT);
+    asked.wait = WAIT_STOPPED;
+    ask(world, asked);
+    feed(world, (struct cancels_event){.kind = CANCELS_GIVE_UP, .ask = 1});
+    expect_nothing(world); /* it is not recorded yet */
+    say(world, STORE_CANCEL, accepted(RUN_RUNNING));
+    expect(world, "audit\nanswer 1: requested by user:me\n");
+}
+
 static void many_waits_share_one_watch_and_one_read(void **state)
 {
     struct world *world = *state;
@@ -716,6 +735,7 @@ int main(void)
         STORY(delivered_is_not_stopped),
         STORY(a_wait_whose_time_is_over_answers_what_it_knows),
         STORY(whoever_hangs_up_is_not_answered),
+        STORY(a_wait_that_is_given_up_is_answered_with_what_is_known),
         STORY(many_waits_share_one_watch_and_one_read),
         STORY(a_wait_follows_links_to_other_roots),
         STORY(links_to_more_roots_than_are_followed_are_not_called_stopped),
