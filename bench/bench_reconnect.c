@@ -80,7 +80,7 @@ static void kill_link(struct bench *b)
     char *rest = list->str;
     for (char *line; (line = strsep(&rest, "\n")) != NULL;) {
         long long id;
-        if (strstr(line, "agentd") == NULL || sscanf(line, "id=%lld", &id) != 1)
+        if (strstr(line, "name=brakewire-a") == NULL || sscanf(line, "id=%lld", &id) != 1)
             continue;
         freeReplyObject(redisCommand(b->redis, "CLIENT KILL ID %lld", id));
         killed++;

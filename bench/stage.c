@@ -85,9 +85,22 @@ static void wait_until_ready(const char *where)
 static void start_redis(struct stage *stage)
 {
     snprintf(stage->redis_path, sizeof stage->redis_path, "%s/redis.sock", stage->dir);
-    const char *argv[] = {
-        "redis-server", "--port", "0",     "--unixsocket", stage->redis_path, "--save", "",
-        "--appendonly", "no",     "--dir", stage->dir,     "--maxclients",    "10000",  NULL};
+    const char *argv[] = {"redis-server",
+                          "--port",
+                          "0",
+                          "--unixsocket",
+                          stage->redis_path,
+                          "--save",
+                          "",
+                          "--appendonly",
+                          "no",
+                          "--dir",
+                          stage->dir,
+                          "--maxclients",
+                          "10000",
+                          "--tcp-backlog",
+                          "2048",
+                          NULL};
     stage->redis_pid = launch(stage, "redis", argv);
     wait_for_socket(stage->redis_path, stage->redis_pid);
 }
@@ -152,5 +165,6 @@ redisContext *stage_redis(const struct stage *stage)
     redisContext *redis = redisConnectUnix(stage->redis_path);
     if (redis == NULL || redis->err != 0)
         give_up("no connection to the private redis");
+    redisSetTimeout(redis, (struct timeval){.tv_sec = 20});
     return redis;
 }
