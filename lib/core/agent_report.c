@@ -114,8 +114,12 @@ void report_answered(struct agent *agent, struct call *call, const struct store_
             run->reported &= ~batch->flags[i];
         if (!is_answered || (said != SAID_FENCED && said != SAID_OVER))
             continue;
-        struct verdict verdict = {
-            .said = said, .state = answer->item[i].state, .epoch = answer->item[i].epoch};
+        bool is_forgotten = said == SAID_FENCED && answer->item[i].epoch < run->epoch;
+        if (is_forgotten) /* the adoption, not the run */
+            run->reported &= ~batch->flags[i];
+        struct verdict verdict = {.said = is_forgotten ? SAID_BEHIND : said,
+                                  .state = answer->item[i].state,
+                                  .epoch = answer->item[i].epoch};
         verdict_apply(agent, run, &verdict);
     }
     if (answer->verdict != SAID_OK && answer->verdict != SAID_OFFLINE)

@@ -297,11 +297,7 @@ void start_send(struct agent *agent, struct agent_run *run)
         return;
     }
     root_list(agent, run->root);
-    if (run->path.len == run->id.len) {
-        struct store_call *listing = want_silent_call(agent, STORE_ROOT_ADD);
-        listing->root = run->id;
-        listing->number = run->started.ms;
-    }
+    root_announce(agent, run);
     start->was_sent = true;
     struct call about = {.kind = CALL_START, .run = run};
     struct store_call *call = want_call(agent, STORE_START, &about);

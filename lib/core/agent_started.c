@@ -142,6 +142,8 @@ static void started(struct agent *agent, struct agent_run *run, enum run_state s
                     const struct store_answer *answer, bool is_created)
 {
     take_answer(agent, run, answer);
+    if ((answer->flags & RUN_FLAG_PARENT_GONE) != 0)
+        root_announce(agent, run);
     struct span left = answer->deadline_ms > 0 ? MILLIS(answer->deadline_ms) : SPAN_NONE;
     set_deadline(agent, run, left);
     join_root(agent, run, state);

@@ -97,6 +97,10 @@ void verdict_apply(struct agent *agent, struct agent_run *run, const struct verd
 {
     switch (verdict->said) {
     case SAID_GO:
+        confirm(agent, run, verdict);
+        if ((verdict->flags & RUN_FLAG_SUSPECT) != 0 && run_is_listed_live(run))
+            assert_send(agent, run, false);
+        break;
     case SAID_ADOPTED:
         confirm(agent, run, verdict);
         break;
@@ -136,11 +140,7 @@ void assert_send(struct agent *agent, struct agent_run *run, bool is_sync)
         claim->root = str_of(run->root->id);
         run->claimed_at = agent->now;
     }
-    if (run->path.len == run->id.len) {
-        struct store_call *listing = want_silent_call(agent, STORE_ROOT_ADD);
-        listing->root = run->id;
-        listing->number = run->started.ms;
-    }
+    root_announce(agent, run);
     struct call about = {.kind = CALL_ASSERT, .run = run, .is_sync = is_sync};
     struct store_call *call = want_call(agent, STORE_ASSERT, &about);
     call->path = run_parent_path(run);
@@ -150,6 +150,15 @@ void assert_send(struct agent *agent, struct agent_run *run, bool is_sync)
     call->meta = run->meta;
     call->deadline = run_deadline_left(agent, run);
     call->token_hash = str_of(run->client->hash);
+}
+
+/* Nothing of the tree was there before it. */
+static void below_nobody(struct agent *agent, struct agent_run *run, uint32_t flags)
+{
+    bool is_news = (flags & ~run->flags & RUN_FLAG_PARENT_GONE) != 0;
+    run->flags |= flags & RUN_FLAG_PARENT_GONE;
+    if (is_news)
+        root_announce(agent, run);
 }
 
 void assert_answered(struct agent *agent, struct call *call, const struct store_answer *answer)
@@ -162,6 +171,7 @@ void assert_answered(struct agent *agent, struct call *call, const struct store_
     case SAID_ADOPTED:
     case SAID_STOP:
         sync_it_writes(agent);
+        below_nobody(agent, run, answer->flags);
         verdict_apply(agent, run, &verdict);
         report_again(agent, run);
         links_resend(agent, run);

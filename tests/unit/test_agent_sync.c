@@ -81,6 +81,61 @@ static void on_every_link_up_live_runs_are_compared(void **state)
     world_expect(&world, "");
 }
 
+/* Nobody else takes that back. */
+static void a_run_that_was_suspect_says_that_it_lives(void **state)
+{
+    (void)state;
+    struct store_item suspect = go();
+    suspect.flags = RUN_FLAG_SUSPECT;
+    world_start(&world, "ann", "r", "");
+    world_start(&world, "ann", "a", "r");
+    world_link_down(&world);
+    world_link_up(&world, "server1", "g1");
+    world_forget(&world);
+    world_say_items(&world, STORE_RECONCILE, suspect);
+    world_expect(&world, "find_claim r id r\n"
+                         "root_add r\n"
+                         "assert r/r below '' epoch 1\n"
+                         "find_claim r id a\n"
+                         "assert r/a below 'r' epoch 1\n");
+}
+
+/* Redis forgot an adoption: that is no later life. */
+static void a_report_of_an_epoch_that_redis_forgot_fences_nobody(void **state)
+{
+    (void)state;
+    struct ask_start start = world_start_of("r", "");
+    start.epoch = 1;
+    start.takeover = true;
+    world_ask_start(&world, "ann", start);
+    world_says(&world, STORE_FIND_CLAIM, SAID_OK);
+    world_say(&world, STORE_START,
+              (struct store_answer){.verdict = SAID_EXISTS, .epoch = 1, .owner = STR("there")});
+    world_say(&world, STORE_ASSERT, (struct store_answer){.verdict = SAID_ADOPTED, .epoch = 2});
+    world_hear(&world, world_record("r", "r"));
+    world_forget(&world);
+    world_say_items(&world, STORE_REPORT,
+                    (struct store_item){.verdict = SAID_FENCED, .state = RUN_RUNNING, .epoch = 1});
+    world_expect(&world, "find_claim r id r\n"
+                         "root_add r\n"
+                         "assert r/r below '' epoch 2\n");
+}
+
+/* Its root is nobody's run, so nobody else says that there is a tree. */
+static void a_child_lists_a_root_that_never_ran(void **state)
+{
+    (void)state;
+    world_ask_start(&world, "ann", world_start_of("a", "r"));
+    world_says(&world, STORE_FIND_CLAIM, SAID_OK);
+    world_forget(&world);
+    world_say(
+        &world, STORE_START,
+        (struct store_answer){.verdict = SAID_STARTED, .epoch = 1, .flags = RUN_FLAG_PARENT_GONE});
+    world_expect(&world, "root_add r\n"
+                         "a: pending > running (start)\n"
+                         "answer 1: created r.a epoch 1 running\n");
+}
+
 static void a_cancel_missed_while_offline_is_found(void **state)
 {
     (void)state;
@@ -348,6 +403,9 @@ int main(void)
         T(the_first_link_makes_a_replica_with_a_lease),
         T(a_replica_that_redis_did_not_take_down_says_so_again),
         T(on_every_link_up_live_runs_are_compared),
+        T(a_run_that_was_suspect_says_that_it_lives),
+        T(a_report_of_an_epoch_that_redis_forgot_fences_nobody),
+        T(a_child_lists_a_root_that_never_ran),
         T(a_cancel_missed_while_offline_is_found),
         T(after_a_loss_all_is_told_again_in_order),
         T(another_server_is_a_loss_too),
