@@ -182,6 +182,17 @@ static void take_event(struct broker *b, const struct broker_event *event)
     }
 }
 
+struct span lock_lives(const struct broker *b)
+{
+    return MILLIS(3 * b->options.sweep_every.ms);
+}
+
+/* Longer without a step than the lock lives: we were frozen, and what was read then is old. */
+static bool was_frozen(const struct broker *b)
+{
+    return b->linked && b->now.ms - b->last.ms > lock_lives(b).ms;
+}
+
 enum err broker_step(struct broker *b, const struct broker_event *event,
                      struct broker_effects *todo)
 {
@@ -191,6 +202,11 @@ enum err broker_step(struct broker *b, const struct broker_event *event,
     b->failed = false;
     b->now = event->at;
     b->wall = event->wall;
+    if (was_frozen(b)) {
+        start_over(b);
+        b->holds_lock = false;
+    }
+    b->last = event->at;
     take_event(b, event);
     return b->failed ? ERR_NOMEM : ERR_OK;
 }

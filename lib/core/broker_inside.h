@@ -91,7 +91,7 @@ struct following {                 /* a far cancel on its way */
 
 struct broker {
     struct broker_options options;
-    struct instant now;
+    struct instant now, last; /* this step, the one before it */
     struct wall wall;
     struct broker_effects *todo;
     bool failed;
@@ -138,6 +138,7 @@ void broker_say(struct broker *b, enum broker_fact fact, struct str root, struct
                 struct str replica);
 /* The record of a cancel of ours, encoded in the arena; "" when it does not fit. */
 struct str broker_record(struct broker *b, struct str root, struct str run, struct str reason);
+struct span lock_lives(const struct broker *b); /* bw:lock:sweep, once taken */
 bool broker_has_trouble(struct broker *b, const struct store_answer *answer);
 
 /* broker_sweep.c */

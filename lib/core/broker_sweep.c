@@ -15,10 +15,8 @@ void sweep_begin(struct broker *b)
         return;
     b->sweeping = true;
     ask(b, FOR_LOCK,
-        (struct store_call){.op = STORE_LOCK,
-                            .id = STR("sweep"),
-                            .replica = b->options.id,
-                            .span = {3 * b->options.sweep_every.ms}});
+        (struct store_call){
+            .op = STORE_LOCK, .id = STR("sweep"), .replica = b->options.id, .span = lock_lives(b)});
 }
 
 struct span replica_absence(const struct broker *b, const struct replica *replica)
