@@ -12,13 +12,13 @@ static bool is_gone(const struct broker *b, const struct replica *replica)
     return replica_absence(b, replica).ms >= 2 * b->options.lease.ms;
 }
 
-static size_t gone_uncounted(const struct broker *b)
+static bool is_anybody_gone_uncounted(const struct broker *b)
 {
-    size_t count = 0;
     const struct replica *replica;
     for (size_t i = 0; (replica = map_next(&b->replicas, &i)) != NULL;)
-        count += is_gone(b, replica) && !replica->counted && !replica->cleared ? 1 : 0;
-    return count;
+        if (is_gone(b, replica) && !replica->counted && !replica->cleared)
+            return true;
+    return false;
 }
 
 /* ---- the next one ---------------------------------------------------------------------------- */
@@ -60,7 +60,7 @@ void clear_begin(struct broker *b)
     b->clear_next = instant_after(b->now, MILLIS(b->options.lease.ms / 10));
     b->clear_at = 0;
     b->clears = true;
-    if (gone_uncounted(b) == 0) {
+    if (!is_anybody_gone_uncounted(b)) {
         if (b->suspended)
             broker_say(b, FACT_SWEEP_RESUMED, STR_NONE, STR_NONE, STR_NONE);
         b->suspended = false;
@@ -72,11 +72,16 @@ void clear_begin(struct broker *b)
 }
 
 /* Those that are gone now count as if they were lost already: of half a fleet not even the first
- * fifth is declared lost. */
+ * fifth is declared lost. `recent` are others than those that are listed, so that each counts once,
+ * whoever has noted it, and how often. */
 static void losses_known(struct broker *b, int64_t recent)
 {
-    int64_t losses = recent + (int64_t)gone_uncounted(b);
-    int64_t known = recent + (int64_t)b->replicas.count;
+    int64_t losses = recent, known = recent;
+    const struct replica *replica;
+    for (size_t i = 0; (replica = map_next(&b->replicas, &i)) != NULL;) {
+        known += replica->cleared ? 0 : 1;
+        losses += is_gone(b, replica) && !replica->cleared ? 1 : 0;
+    }
     bool too_many = losses >= LOSSES_AT_LEAST && losses * FIFTH > known;
     if (too_many != b->suspended)
         broker_say(b, too_many ? FACT_SWEEP_SUSPENDED : FACT_SWEEP_RESUMED, STR_NONE, STR_NONE,

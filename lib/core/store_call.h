@@ -42,7 +42,8 @@ enum store_op {
     STORE_ROOT_COUNTS, /* number = live runs, epoch = bans; NOT_FOUND: the key is gone */
     STORE_REPLICA_ADD,
     STORE_REPLICAS_READ, /* list of (replica, score) */
-    STORE_LOSS_COUNT, /* note `number` losses of `replica`; answers how many in the last 10 min */
+    STORE_LOSS_COUNT, /* note a loss of `replica` (number 0: none); answers how many replicas were
+                         lost in the last 10 min and are listed no more */
     STORE_GENERATION, /* text = the one that is stored, else `generation` from now on */
     STORE_LOCK,       /* `id` = lock, `replica` = holder, `span` = ttl; OK when it is ours now */
     STORE_AUDIT,      /* XADD of `bytes` (JSON) */

@@ -241,25 +241,30 @@ static void drop_lease(struct model *model, const struct store_call *call, struc
     member_drop(model, pool_keep(model, STR("replicas")), call->replica, out);
 }
 
+static bool has_member(const struct model *model, struct str key, struct str member)
+{
+    for (size_t i = 0; i < model->keys.member_count; i++)
+        if (str_eq(model->keys.member[i].key, key) && str_eq(model->keys.member[i].member, member))
+            return true;
+    return false;
+}
+
+/* Each replica once, its last loss, unless it is listed. */
 static void count_losses(struct model *model, const struct store_call *call,
                          struct store_answer *out)
 {
-    struct str key = pool_keep(model, STR("losses"));
-    struct str entry = pool_keepf(model, "%.*s:%" PRId64 ":%" PRId64, (int)call->replica.len,
-                                  call->replica.at, model->now, call->number);
+    struct str key = pool_keep(model, STR("losses")), listed = pool_keep(model, STR("replicas"));
     struct store_answer ignored;
-    if (call->number > 0)
-        member_add(model, key, entry, model->now, &ignored);
     *out = (struct store_answer){.verdict = SAID_OK};
+    if (call->number > 0) {
+        member_drop(model, key, call->replica, &ignored);
+        member_add(model, key, pool_keep(model, call->replica), model->now, &ignored);
+    }
     for (size_t i = 0; i < model->keys.member_count; i++) {
         const struct model_member *at = &model->keys.member[i];
-        int64_t count = 0;
-        struct str rest = at->member;
-        if (!str_eq(at->key, key) || at->score <= model->now - LOSSES_COUNT_FOR_MS)
-            continue;
-        while (rest.len > 0)
-            (void)str_to_int(str_cut(&rest, ':'), &count); /* the last one */
-        out->number += count;
+        if (str_eq(at->key, key) && at->score > model->now - LOSSES_COUNT_FOR_MS
+            && !has_member(model, listed, at->member))
+            out->number++;
     }
 }
 
