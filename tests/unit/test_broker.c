@@ -301,6 +301,48 @@ static void a_replica_that_comes_back_loses_nothing(void **state)
     assert_int_equal(run_of(world, "tree", "tree")->state, RUN_RUNNING);
 }
 
+/* Answers what is asked until a loss is to be noted; that question stays open. */
+static bool settle_until_a_loss(struct world *world)
+{
+    for (size_t done = 0; done < world->call_count; done++) {
+        const struct store_call *next = &world->call[done].call;
+        struct store_answer answer = {.verdict = SAID_OFFLINE};
+        if (next->op == STORE_LOSS_COUNT && next->number > 0) {
+            world->call[0] = world->call[done];
+            world->call_count = 1;
+            return true;
+        }
+        model_call(world->model, next, &answer);
+        feed(world, (struct broker_event){.kind = BROKER_ANSWER,
+                                          .token = world->call[done].token,
+                                          .answer = &answer});
+    }
+    world->call_count = 0;
+    return false;
+}
+
+static void a_broker_that_was_frozen_trusts_nothing_that_it_knew(void **state)
+{
+    struct world *world = *state;
+    link_up(world);
+    replica(world, 0, "away");
+    start(world, "away", "tree", "tree", 0, SPAN_NONE);
+    pass(world, 5000);
+    world->alive[0] = NULL;
+    pass(world, 2 * LEASE_MS - 2000);
+    do {
+        world->now.ms += SWEEP_MS / 2;
+        model_set_time(world->model, (struct wall){model_time(world->model).ms + SWEEP_MS / 2});
+        feed(world, (struct broker_event){.kind = BROKER_TIME_PASSED});
+    } while (!settle_until_a_loss(world));
+
+    world->alive[0] = "away"; /* it comes back, and nobody looks */
+    world->now.ms += 60000;
+    settle(world);
+    pass(world, 60000);
+    assert_int_equal(run_of(world, "tree", "tree")->state, RUN_RUNNING);
+}
+
 static void any_trouble_with_redis_restarts_the_two_leases(void **state)
 {
     struct world *world = *state;
@@ -374,6 +416,51 @@ static void an_operator_may_say_that_they_are_really_gone(void **state)
     for (size_t i = 0; i < 3; i++)
         assert_int_equal(run_of(world, names[i], names[i])->state, RUN_LOST);
     assert_false(broker_sweep_suspended(world->broker));
+}
+
+/* Two brokers hold the lock in turn, and each notes what it sees. */
+static void two_of_three_are_lost_however_often_that_was_noted(void **state)
+{
+    static const char *const names[] = {"r0", "r1", "r2"};
+    struct world *world = *state;
+    link_up(world);
+    for (size_t i = 0; i < 3; i++) {
+        replica(world, i, names[i]);
+        start(world, names[i], names[i], names[i], 0, SPAN_NONE);
+    }
+    pass(world, 5000);
+    for (size_t i = 0; i < 2; i++) {
+        world->alive[i] = NULL;
+        call(world,
+             (struct store_call){.op = STORE_LOSS_COUNT, .replica = str_of(names[i]), .number = 1});
+    }
+    pass(world, 60000);
+    assert_null(strstr(world->said.bytes, "sweep suspended"));
+    assert_int_equal(run_of(world, "r0", "r0")->state, RUN_LOST);
+    assert_int_equal(run_of(world, "r1", "r1")->state, RUN_LOST);
+    assert_int_equal(run_of(world, "r2", "r2")->state, RUN_RUNNING);
+}
+
+/* The first two have been cleared away and are listed no more. */
+static void a_third_one_within_ten_minutes_is_too_many(void **state)
+{
+    static const char *const names[] = {"r0", "r1", "r2", "r3"};
+    struct world *world = *state;
+    link_up(world);
+    for (size_t i = 0; i < 4; i++) {
+        replica(world, i, names[i]);
+        start(world, names[i], names[i], names[i], 0, SPAN_NONE);
+    }
+    pass(world, 5000);
+    for (size_t i = 0; i < 3; i++) {
+        world->alive[i] = NULL;
+        pass(world, 60000);
+    }
+    assert_true(broker_sweep_suspended(world->broker));
+    assert_int_equal(run_of(world, "r2", "r2")->state, RUN_RUNNING);
+    pass(world, 600000);
+    assert_false(broker_sweep_suspended(world->broker));
+    assert_int_equal(run_of(world, "r2", "r2")->state, RUN_LOST);
 }
 
 static void what_continues_is_only_suspect_for_a_while_longer(void **state)
@@ -537,9 +624,12 @@ int main(void)
 #define STORY(name) cmocka_unit_test_setup_teardown(name, fresh_world, drop_world)
         STORY(a_replica_that_is_gone_is_suspect_then_lost_then_forgotten),
         STORY(a_replica_that_comes_back_loses_nothing),
+        STORY(a_broker_that_was_frozen_trusts_nothing_that_it_knew),
         STORY(any_trouble_with_redis_restarts_the_two_leases),
         STORY(when_a_fifth_of_the_fleet_is_gone_nobody_is_lost),
         STORY(an_operator_may_say_that_they_are_really_gone),
+        STORY(two_of_three_are_lost_however_often_that_was_noted),
+        STORY(a_third_one_within_ten_minutes_is_too_many),
         STORY(what_continues_is_only_suspect_for_a_while_longer),
         STORY(a_broker_without_the_lock_only_looks),
         STORY(a_deadline_is_kept_when_its_agentd_is_gone),
