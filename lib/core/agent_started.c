@@ -167,13 +167,14 @@ static void take_back(struct agent *agent, struct agent_run *run, const struct s
 void start_without_redis(struct agent *agent, struct agent_run *run, bool is_known_unwritten)
 {
     struct start *start = run->start;
+    bool may_be_there = start->was_sent && !is_known_unwritten;
     if (!agent->options.allow_without_redis || start->strict) {
-        bool is_unknown = start->was_sent && !is_known_unwritten;
-        start_refuse(agent, run, is_unknown ? PROBLEM_UNKNOWN_OUTCOME : PROBLEM_UNAVAILABLE,
+        start_refuse(agent, run, may_be_there ? PROBLEM_UNKNOWN_OUTCOME : PROBLEM_UNAVAILABLE,
                      "Redis is away", NULL);
         return;
     }
-    if (run->box != NULL && agent->options.mode != MODE_OBSERVE) {
+    /* What Redis may have is not refused but told: somebody must end it. */
+    if (run->box != NULL && agent->options.mode != MODE_OBSERVE && !may_be_there) {
         start->refusal = box_share(run->box);
         start_refuse(agent, run, PROBLEM_CANCELLED, "cancelled while it started", NULL);
         return;

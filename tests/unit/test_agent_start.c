@@ -305,6 +305,21 @@ static void a_start_whose_answer_was_lost_goes_on_unprotected(void **state)
                          "answer 1: created r epoch 1 running unprotected\n");
 }
 
+static void a_start_that_redis_may_have_is_told_rather_than_refused(void **state)
+{
+    (void)state;
+    world_client_comes(&world, "ann");
+    world_ask_start(&world, "ann", world_start_of("r", ""));
+    world_says(&world, STORE_FIND_CLAIM, SAID_OK);
+    world_hear(&world, world_record("r", "r"));
+    world_forget(&world);
+    world_link_down(&world);
+    world_expect(&world, "r: pending > running (start)\n"
+                         "answer 1: created r epoch 1 running unprotected cancel r.r by broker\n"
+                         "r: running > stopping (cancel)\n"
+                         "notify ann: r enough, grace 10000\n");
+}
+
 static void a_strict_start_waits_for_no_redis(void **state)
 {
     (void)state;
@@ -502,6 +517,7 @@ int main(void)
         T(a_process_is_watched_before_anything_else),
         T(without_redis_a_run_starts_unprotected_and_is_asserted_later),
         T(a_start_whose_answer_was_lost_goes_on_unprotected),
+        T(a_start_that_redis_may_have_is_told_rather_than_refused),
         T(a_strict_start_waits_for_no_redis),
         T(another_incarnation_is_a_conflict_with_its_epoch),
         T(a_run_of_a_replica_without_a_lease_is_adopted),

@@ -1,0 +1,456 @@
+/* A daemon: its cores, and how their effects are carried out. As agentd and the broker do it, with
+ * the model instead of a server. */
+#include <stdio.h>
+#include <string.h>
+
+#include "api/api_codec.h"
+#include "base/mem.h"
+#include "sim/sim.h"
+#include "wire/message.h"
+
+#define AGENT_TOKENS   UINT64_C(1)
+#define CANCELS_TOKENS (UINT64_C(1) << 60)
+#define BROKER_TOKENS  (UINT64_C(1) << 61)
+
+static void feed_cancels(struct sim *sim, struct node *node, struct cancels_event event);
+static void feed_broker(struct sim *sim, struct node *node, struct broker_event event);
+
+static void set_deadline(struct node *node)
+{
+    node->deadline = cancels_deadline(node->cancels);
+    if (node->agent != NULL)
+        node->deadline = instant_first(node->deadline, agent_deadline(node->agent));
+    if (node->broker != NULL)
+        node->deadline = instant_first(node->deadline, broker_deadline(node->broker));
+}
+
+static void ask_soon(struct sim *sim, struct node *node, const struct cancel_ask *ask, uint64_t key)
+{
+    struct flight *flight = fly(sim, FLY_ASK_CANCEL, sim->now);
+    flight->node = node->index;
+    flight->life = node->life;
+    flight->asked = copy_ask(ask);
+    flight->asked->ask = key;
+}
+
+/* ---- the agent's effects ------------------------------------------------------------------- */
+static void publish(struct sim *sim, struct node *node, const struct agent_effect *effect)
+{
+    char bytes[MESSAGE_MAX_BYTES];
+    size_t len = api_encode_record(&effect->record, bytes);
+    struct store_call call = {.op = STORE_PUBLISH, .root = effect->root, .bytes = {bytes, len}};
+    redis_request(sim, node, &call, AGENT_TOKENS);
+}
+
+static void open_process(struct sim *sim, struct node *node, const struct agent_effect *effect)
+{
+    size_t run = run_named(sim, effect->run);
+    bool lives = run != SIZE_MAX && sim->run[run].process_is_alive;
+    if (lives)
+        sim->run[run].process_is_watched = true;
+    struct agent_event event = {.kind = AGENT_PROCESS_OPENED,
+                                .run = effect->run,
+                                .problem = lives ? PROBLEM_NONE : PROBLEM_NOT_FOUND};
+    char id[NAME_TEXT_MAX];
+    copy_text(id, sizeof id, effect->run);
+    event.run = str_of(id);
+    node_feed(sim, node, event);
+}
+
+static void count(struct sim *sim, struct node *node, const struct agent_effect *effect)
+{
+    static const char *const what[] = {
+        [COUNT_RECONCILE_FOUND] = "finds a cancel it had not heard of",
+        [COUNT_MALFORMED] = "cannot use a message",
+        [COUNT_OBSERVED] = "would have stopped a run",
+        [COUNT_LATE] = "has a run that started too late",
+        [COUNT_STOPPED] = NULL,
+    };
+    if (what[effect->which] != NULL)
+        tell(sim, "%s %s", node->name, what[effect->which]);
+}
+
+static void notify(struct sim *sim, struct node *node, const struct agent_effect *effect)
+{
+    size_t run = run_named(sim, effect->run);
+    if (run == SIZE_MAX)
+        violated(sim, "a run that nobody started is told: %.*s", S(effect->run));
+    check_told(sim, node, run, &effect->record);
+    client_hears(sim, run, &effect->record, effect->grace);
+}
+
+static void moved(struct sim *sim, struct node *node, const struct agent_effect *effect)
+{
+    if (effect->from == effect->to)
+        tell(sim, "%s: %.*s is stuck: %s", node->name, S(effect->run), effect->because);
+}
+
+static void carry_out(struct sim *sim, struct node *node, const struct agent_effect *effect)
+{
+    size_t run;
+    switch (effect->kind) {
+    case DO_CALL:
+        redis_request(sim, node, &effect->call, effect->token);
+        break;
+    case DO_SUBSCRIBE:
+    case DO_UNSUBSCRIBE:
+        redis_subscribe(sim, node, effect->root, false, effect->kind == DO_SUBSCRIBE);
+        break;
+    case DO_ANSWER:
+        client_answered(sim, effect->ask, &effect->reply);
+        break;
+    case DO_NOTIFY:
+        notify(sim, node, effect);
+        break;
+    case DO_OPEN_PROCESS:
+        break; /* afterwards: it feeds the agent */
+    case DO_CLOSE_PROCESS:
+        run = run_named(sim, effect->run);
+        if (run != SIZE_MAX)
+            sim->run[run].process_is_watched = false;
+        break;
+    case DO_SIGNAL:
+        process_signalled_here(sim, node, effect->run, effect->signal);
+        break;
+    case DO_ASK_CANCEL:
+        ask_soon(sim, node, &effect->cancel, effect->ask);
+        break;
+    case DO_PUBLISH:
+        publish(sim, node, effect);
+        break;
+    case DO_MOVED:
+        moved(sim, node, effect);
+        break;
+    case DO_COUNT:
+        count(sim, node, effect);
+        break;
+    }
+}
+
+static void check_generation(struct sim *sim, struct node *node)
+{
+    struct str now = agent_generation(node->agent);
+    if (now.len == 0 || str_is(now, node->generation))
+        return;
+    bool lost = node->generation[0] != '\0';
+    copy_text(node->generation, sizeof node->generation, now);
+    feed_cancels(sim, node,
+                 (struct cancels_event){.kind = CANCELS_LINK_UP, .lost = lost, .generation = now});
+}
+
+void node_feed(struct sim *sim, struct node *node, struct agent_event event)
+{
+    event.at = (struct instant){sim->now};
+    event.wall = sim_wall(sim);
+    if (agent_step(node->agent, &event, &node->todo) != ERR_OK)
+        violated(sim, "%s is out of memory", node->name);
+    struct agent_effects todo = node->todo; /* what opens a process steps the agent again */
+    node->todo = (struct agent_effects){0};
+    for (size_t i = 0; i < todo.count; i++)
+        carry_out(sim, node, &todo.item[i]);
+    for (size_t i = 0; i < todo.count; i++)
+        if (todo.item[i].kind == DO_OPEN_PROCESS)
+            open_process(sim, node, &todo.item[i]);
+    mem_free(node->todo.item);
+    node->todo = todo;
+    check_generation(sim, node);
+    set_deadline(node);
+}
+
+/* ---- the other cores ----------------------------------------------------------------------- */
+static void cancel_answered(struct sim *sim, struct node *node, const struct cancels_effect *effect)
+{
+    if (node->agent != NULL)
+        node_feed(sim, node,
+                  (struct agent_event){
+                      .kind = AGENT_CANCEL_ANSWERED, .ask = effect->ask, .result = effect->result});
+    else if ((effect->ask & AGENT_ASK_INTERNAL) != 0)
+        feed_broker(sim, node,
+                    (struct broker_event){.kind = BROKER_CANCEL_ANSWERED,
+                                          .ask = effect->ask & ~AGENT_ASK_INTERNAL,
+                                          .result = effect->result});
+    else
+        cancel_concluded(sim, effect->ask, effect->result->problem, false);
+}
+
+static void carry_out_cancel(struct sim *sim, struct node *node,
+                             const struct cancels_effect *effect)
+{
+    switch (effect->kind) {
+    case CANCELS_DO_CALL:
+        redis_request(sim, node, &effect->call, effect->token);
+        break;
+    case CANCELS_DO_WATCH:
+    case CANCELS_DO_UNWATCH:
+        redis_subscribe(sim, node, effect->root, true, effect->kind == CANCELS_DO_WATCH);
+        break;
+    case CANCELS_DO_ANSWER:
+        cancel_answered(sim, node, effect);
+        break;
+    case CANCELS_DO_AUDIT:
+        break;
+    }
+}
+
+static void feed_cancels(struct sim *sim, struct node *node, struct cancels_event event)
+{
+    event.at = (struct instant){sim->now};
+    event.wall = sim_wall(sim);
+    if (cancels_step(node->cancels, &event, &node->cancels_todo) != ERR_OK)
+        violated(sim, "%s is out of memory", node->name);
+    for (size_t i = 0; i < node->cancels_todo.count; i++)
+        carry_out_cancel(sim, node, &node->cancels_todo.item[i]);
+    set_deadline(node);
+}
+
+static void feed_broker(struct sim *sim, struct node *node, struct broker_event event)
+{
+    event.at = (struct instant){sim->now};
+    event.wall = sim_wall(sim);
+    if (broker_step(node->broker, &event, &node->broker_todo) != ERR_OK)
+        violated(sim, "%s is out of memory", node->name);
+    for (size_t i = 0; i < node->broker_todo.count; i++) {
+        const struct broker_effect *effect = &node->broker_todo.item[i];
+        if (effect->kind == BROKER_DO_CALL)
+            redis_request(sim, node, &effect->call, effect->token);
+        else if (effect->kind == BROKER_DO_ASK_CANCEL)
+            ask_soon(sim, node, &effect->cancel, effect->ask | AGENT_ASK_INTERNAL);
+        else
+            tell(sim, "%s: %s%s%.*s", node->name, broker_fact_text(effect->fact),
+                 effect->run.len > 0 ? ": " : "", S(effect->run));
+    }
+    set_deadline(node);
+}
+
+/* An operator looked: the losses are real. */
+void node_confirm_losses(struct sim *sim, struct node *node)
+{
+    if (node->is_alive && node->is_broker)
+        feed_broker(sim, node, (struct broker_event){.kind = BROKER_CONFIRM_LOSSES});
+}
+
+void node_ask_cancel(struct sim *sim, struct node *node, const struct cancel_ask *ask)
+{
+    feed_cancels(sim, node, (struct cancels_event){.kind = CANCELS_ASK, .asked = ask});
+}
+
+/* ---- what arrives -------------------------------------------------------------------------- */
+void node_answer(struct sim *sim, struct node *node, uint64_t token,
+                 const struct store_answer *answer)
+{
+    if (!redis_answered(node, token))
+        return;
+    if (token >= BROKER_TOKENS)
+        feed_broker(sim, node,
+                    (struct broker_event){.kind = BROKER_ANSWER, .token = token, .answer = answer});
+    else if (token >= CANCELS_TOKENS)
+        feed_cancels(
+            sim, node,
+            (struct cancels_event){.kind = CANCELS_ANSWER, .token = token, .answer = answer});
+    else
+        node_feed(sim, node,
+                  (struct agent_event){.kind = AGENT_ANSWER, .token = token, .answer = answer});
+}
+
+void node_message(struct sim *sim, struct node *node, struct str root, bool watch, struct str bytes)
+{
+    struct message message;
+    struct agent_event event = {.kind = AGENT_GARBAGE_SEEN, .root = root};
+    if (watch) {
+        feed_cancels(sim, node, (struct cancels_event){.kind = CANCELS_HINT, .root = root});
+        return;
+    }
+    if (wire_message_decode(bytes, &message) == ERR_OK && message.kind == MESSAGE_CANCEL) {
+        event.kind = AGENT_CANCEL_SEEN;
+        event.record = &message.cancel;
+    } else if (wire_text_cancel(bytes, &event.text, &event.reason) == ERR_OK) {
+        event.kind = AGENT_TEXT_SEEN;
+    }
+    node_feed(sim, node, event);
+}
+
+/* A broker reads the generation by itself before it looks at anything else. */
+static void broker_link_up(struct sim *sim, struct node *node, bool another)
+{
+    struct store_answer answer;
+    model_call(sim->model, &(struct store_call){.op = STORE_GENERATION}, &answer);
+    bool lost = another || (node->generation[0] != '\0' && !str_is(answer.text, node->generation));
+    copy_text(node->generation, sizeof node->generation, answer.text);
+    feed_cancels(sim, node,
+                 (struct cancels_event){.kind = CANCELS_LINK_UP,
+                                        .lost = lost,
+                                        .generation = str_of(node->generation)});
+    feed_broker(sim, node, (struct broker_event){.kind = BROKER_LINK_UP, .lost = lost});
+}
+
+void node_link_up(struct sim *sim, struct node *node)
+{
+    char server[32];
+    snprintf(server, sizeof server, "server%u", sim->server);
+    bool another = node->server[0] != '\0' && strcmp(server, node->server) != 0;
+    memcpy(node->server, server, sizeof server);
+    if (node->is_broker) {
+        broker_link_up(sim, node, another);
+        return;
+    }
+    node_feed(sim, node, (struct agent_event){.kind = AGENT_LINK_UP, .text = str_of(server)});
+    feed_cancels(sim, node,
+                 (struct cancels_event){.kind = CANCELS_LINK_UP,
+                                        .lost = another,
+                                        .generation = str_of(node->generation)});
+}
+
+void node_link_down(struct sim *sim, struct node *node)
+{
+    if (node->agent != NULL)
+        node_feed(sim, node, (struct agent_event){.kind = AGENT_LINK_DOWN});
+    feed_cancels(sim, node, (struct cancels_event){.kind = CANCELS_LINK_DOWN});
+    if (node->broker != NULL)
+        feed_broker(sim, node, (struct broker_event){.kind = BROKER_LINK_DOWN});
+}
+
+void node_time(struct sim *sim, struct node *node)
+{
+    struct instant now = {sim->now};
+    if (node->agent != NULL && instant_reached(now, agent_deadline(node->agent)))
+        node_feed(sim, node, (struct agent_event){.kind = AGENT_TIME_PASSED});
+    if (instant_reached(now, cancels_deadline(node->cancels)))
+        feed_cancels(sim, node, (struct cancels_event){.kind = CANCELS_TIME_PASSED});
+    if (node->broker != NULL && instant_reached(now, broker_deadline(node->broker)))
+        feed_broker(sim, node, (struct broker_event){.kind = BROKER_TIME_PASSED});
+    set_deadline(node);
+}
+
+/* ---- life ---------------------------------------------------------------------------------- */
+static struct agent *new_agent(struct sim *sim, const struct node *node)
+{
+    return agent_new(&(struct agent_options){
+        .replica = str_of(node->replica),
+        .mode = node->mode,
+        .lease = SECONDS(15),
+        .reconcile_every = SECONDS(30),
+        .lost_grace = SECONDS(5),
+        .grace_notify = SECONDS(10),
+        .grace_term = SECONDS(5),
+        .kill_patience = SECONDS(5),
+        .remember = SECONDS(900),
+        .tombstone_ttl = SECONDS(86400),
+        .max_runs = 10000,
+        .max_tree_runs = 10000,
+        .max_children = 1000,
+        .max_clients = 4096,
+        .allow_without_redis = true,
+        .seed = rng_next(&sim->rng),
+        .token_base = AGENT_TOKENS,
+        .encode_record = api_encode_record,
+        .decode_record = api_decode_record,
+        .encode_meta = api_encode_meta,
+        .encode_link = api_encode_link,
+        .encode_story = api_encode_story,
+    });
+}
+
+static struct broker *new_broker(const struct node *node)
+{
+    return broker_new(&(struct broker_options){
+        .id = str_of(node->replica),
+        .lease = SECONDS(15),
+        .lost_grace = SECONDS(5),
+        .sweep_every = SECONDS(1),
+        .retransmit_every = SECONDS(5),
+        .roots_per_sweep = 200,
+        .token_base = BROKER_TOKENS,
+        .encode = api_encode_record,
+        .decode = api_decode_record,
+        .encode_link = api_encode_link,
+    });
+}
+
+static struct cancels *new_cancels(void)
+{
+    return cancels_new(&(struct cancels_options){
+        .hold = SECONDS(900),
+        .hold_max = 10000,
+        .asks_max = 256,
+        .lease = SECONDS(15),
+        .token_base = CANCELS_TOKENS,
+        .encode = api_encode_record,
+        .decode = api_decode_record,
+        .encode_link = api_encode_link,
+    });
+}
+
+struct node *node_add(struct sim *sim, const char *name, bool is_broker, enum agent_mode mode)
+{
+    struct node *node = &sim->node[sim->node_count];
+    *node = (struct node){
+        .name = name, .is_broker = is_broker, .mode = mode, .index = (uint8_t)sim->node_count++};
+    return node;
+}
+
+void node_start(struct sim *sim, struct node *node)
+{
+    node->life++;
+    snprintf(node->replica, sizeof node->replica, "%s-%u", node->name, node->life);
+    node->is_alive = true;
+    node->is_frozen = node->is_linked = node->is_reconnecting = node->was_cut = false;
+    node->wanted.count = node->active.count = 0;
+    node->server[0] = node->generation[0] = '\0';
+    node->cancels = new_cancels();
+    node->agent = node->is_broker ? NULL : new_agent(sim, node);
+    node->broker = node->is_broker ? new_broker(node) : NULL;
+    set_deadline(node);
+    tell(sim, "%s starts", node->name);
+    redis_connect(sim, node);
+}
+
+void node_crash(struct sim *sim, struct node *node)
+{
+    if (!node->is_alive)
+        return;
+    tell(sim, "%s crashes", node->name);
+    node_fini(node);
+    node->is_alive = node->is_linked = node->is_frozen = false;
+    sim->crashes++;
+    clients_lose_node(sim, node);
+}
+
+void node_freeze(struct sim *sim, struct node *node, int64_t ms)
+{
+    if (!node->is_alive || node->is_frozen)
+        return;
+    tell(sim, "%s is frozen", node->name);
+    node->is_frozen = true;
+    node->frozen_until = sim->now + ms;
+    struct flight *flight = fly(sim, FLY_RESUME, node->frozen_until);
+    flight->node = node->index;
+    flight->life = node->life;
+}
+
+void node_thaw(struct sim *sim, struct node *node, unsigned life)
+{
+    if (!node->is_alive || node->life != life)
+        return;
+    tell(sim, "%s goes on", node->name);
+    node->is_frozen = false;
+    if (node->was_cut)
+        redis_notice_cut(sim, node);
+}
+
+void node_fini(struct node *node)
+{
+    agent_free(node->agent);
+    cancels_free(node->cancels);
+    broker_free(node->broker);
+    mem_free(node->todo.item);
+    mem_free(node->cancels_todo.item);
+    mem_free(node->broker_todo.item);
+    mem_free(node->unanswered.token);
+    node->agent = NULL;
+    node->cancels = NULL;
+    node->broker = NULL;
+    node->todo = (struct agent_effects){0};
+    node->cancels_todo = (struct cancels_effects){0};
+    node->broker_todo = (struct broker_effects){0};
+    node->unanswered = (struct token_list){0};
+}

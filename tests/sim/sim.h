@@ -1,0 +1,286 @@
+/* A whole fleet in one process: agentds, brokers, clients and a model of Redis under one virtual
+ * clock. Same script or seed, same story.
+ *
+ *   sim.c     the clock, what is on its way, the story
+ *   copy.c    calls and answers while they are on their way
+ *   redis.c   one Redis: connections, subscriptions, loss
+ *   node.c    a daemon: its cores and how their effects are carried out
+ *   client.c  agent processes: they start runs, hear cancels, obey or do not
+ *   check.c   what must hold after every step, and once all is healed
+ *   stories.c golden stories; random.c: random schedules; main.c
+ */
+#ifndef SIM_SIM_H
+#define SIM_SIM_H
+
+#include <setjmp.h>
+
+#include "base/buf.h"
+#include "base/rng.h"
+#include "core/agent.h"
+#include "core/broker.h"
+#include "support/model.h"
+
+#define S(str) (int)(str).len, (str).len > 0 ? (str).at : ""
+
+enum {
+    NODES_MAX = 6,
+    CLIENTS_MAX = 12,
+    RUNS_MAX = 128,
+    ROOTS_MAX = 256,
+    CANCELS_MAX = 64,
+    PATH_TEXT_MAX = 700,
+    NAME_TEXT_MAX = 72
+};
+
+struct sim;
+
+/* ---- on its way ---------------------------------------------------------------------------- */
+enum flight_kind {
+    FLY_REQUEST,    /* node -> Redis */
+    FLY_SUBSCRIBE,  /* node -> Redis: root, watch, on */
+    FLY_ANSWER,     /* Redis -> node */
+    FLY_MESSAGE,    /* Redis -> node: root, watch, bytes */
+    FLY_ASK_CANCEL, /* agent or broker core -> cancels core of the same node */
+    FLY_RECONNECT,  /* node */
+    FLY_RESTART,    /* node */
+    FLY_RESUME,     /* node: out of its freeze */
+    FLY_PROCESS,    /* run: its process has died */
+    FLY_WENT,       /* client: its node notices that it went */
+    FLY_CLIENT,     /* run: what its client does next */
+    FLY_REGISTER,   /* client: comes (back) to its agentd */
+    FLY_DO          /* a step of a script */
+};
+enum client_act { CLIENT_ACKS, CLIENT_ENDS, CLIENT_STARTS };
+struct flight {
+    int64_t at;
+    uint64_t seq;
+    enum flight_kind kind;
+    uint8_t node, client;
+    bool watch, on;
+    enum client_act act;
+    enum run_state state;
+    unsigned life, conn;
+    uint64_t token;
+    size_t run;
+    struct store_call *call;     /* owned; request, and the answer to it */
+    struct store_answer *answer; /* owned */
+    struct cancel_ask *asked;    /* owned */
+    char root[NAME_TEXT_MAX];
+    char *bytes; /* owned; message */
+    size_t len;
+    void (*act_of)(struct sim *sim, const void *what);
+    const void *what;
+    struct flight *next_free;
+};
+
+struct store_call *copy_call(const struct store_call *call);
+struct store_answer *copy_answer(const struct store_answer *answer);
+struct cancel_ask *copy_ask(const struct cancel_ask *ask);
+
+/* ---- daemons ------------------------------------------------------------------------------- */
+struct subscription {
+    char root[NAME_TEXT_MAX];
+    bool watch;
+    int count;
+};
+struct subscriptions {
+    size_t count;
+    struct subscription item[ROOTS_MAX];
+};
+struct token_list {
+    size_t count, room;
+    uint64_t *token;
+};
+
+struct node {
+    const char *name;
+    bool is_broker;
+    enum agent_mode mode;
+    uint8_t index;
+    unsigned life, conn;
+    bool is_alive, is_frozen, is_linked, is_reconnecting, was_cut;
+    char replica[NAME_MAX_BYTES + 1];
+    struct agent *agent;
+    struct cancels *cancels;
+    struct broker *broker;
+    struct agent_effects todo;
+    struct cancels_effects cancels_todo;
+    struct broker_effects broker_todo;
+    struct subscriptions wanted, active; /* active: what this connection has subscribed to */
+    struct token_list unanswered;
+    unsigned lost_life, lost_conn;     /* of which requests were lost on the way */
+    int64_t last_request, last_answer; /* one connection keeps its order */
+    int64_t frozen_until;
+    char server[32], generation[NAME_MAX_BYTES + 1];
+    struct instant deadline; /* of all its cores */
+};
+
+/* ---- clients ------------------------------------------------------------------------------- */
+struct client {
+    const char *name;
+    uint8_t index, node;
+    unsigned life;
+    bool is_alive, is_connected; /* its stream is open */
+    char hash[NAME_TEXT_MAX];
+};
+enum run_phase { RUN_ASKED, RUN_ALIVE, RUN_DEAD, RUN_REFUSED_START };
+struct sim_run {
+    char id[NAME_TEXT_MAX], root[NAME_TEXT_MAX], parents[PATH_TEXT_MAX];
+    size_t client;
+    enum run_phase phase;
+    uint32_t epoch;
+    enum on_end on_end;
+    enum on_client_gone on_client_gone;
+    struct span deadline;
+    bool has_process, process_is_alive, process_is_watched, was_signalled;
+    bool obeys; /* a notice */
+    bool obeys_term;
+    bool is_protected, is_ending;
+    enum run_state ends_as; /* what its client says at its end */
+    unsigned told_life;     /* life of its node in which it was told; 0: never */
+    unsigned client_life;
+    bool was_stopped;            /* told or signalled */
+    bool is_settled;             /* its end was answered */
+    char granted[NAME_TEXT_MAX]; /* write id granted after the ban */
+};
+
+/* ---- what was asked, and what Redis has said ----------------------------------------------- */
+struct sim_cancel {
+    char root[NAME_TEXT_MAX], target[NAME_TEXT_MAX];
+    bool is_accepted;         /* its asker was told so */
+    bool is_pending;          /* and that one agentd alone knows of it */
+    unsigned losses, crashes; /* when it was accepted */
+};
+struct sim_ban { /* what Redis has recorded, and kept since */
+    char root[NAME_TEXT_MAX], target[NAME_TEXT_MAX];
+    bool is_kept;
+};
+struct sim_end { /* the terminal state that was written first */
+    char run[NAME_TEXT_MAX];
+    enum run_state state;
+    unsigned losses;
+};
+
+struct sim {
+    struct rng rng;
+    uint64_t seed; /* printed on failure; 0: a golden story */
+    bool tells, traces;
+    int64_t now;
+    uint64_t next_seq, next_ask;
+    struct flight **heap;
+    size_t heap_count, heap_room;
+    struct flight *free_flights;
+    struct buf story;
+    struct model *model;
+    struct model_snapshot *snapshot;
+    unsigned server, losses, crashes;
+    bool redis_is_up, has_refused;   /* has_refused: to write, ever */
+    unsigned drops, repeats, delays; /* of messages, per cent */
+    size_t node_count, client_count, run_count, cancel_count, end_count;
+    struct node node[NODES_MAX];
+    struct client client[CLIENTS_MAX];
+    struct sim_run run[RUNS_MAX];
+    struct sim_cancel cancel[CANCELS_MAX];
+    struct sim_end end[RUNS_MAX * 4];
+    struct sim_ban ban[RUNS_MAX * 4];
+    size_t ban_count;
+    struct ask { /* to a core, not answered yet */
+        uint64_t ask;
+        enum { ASK_START, ASK_END, ASK_ACK, ASK_FENCE, ASK_LINK, ASK_CANCEL } kind;
+        size_t run, cancel;
+        uint8_t node; /* cancel: who was asked */
+        char text[NAME_TEXT_MAX];
+    } ask[512];
+    size_t ask_count;
+    size_t steps;
+    jmp_buf failed;
+    char why[512];
+};
+
+/* ---- sim.c ---- */
+void sim_init(struct sim *sim, uint64_t seed);
+void sim_fini(struct sim *sim);
+void sim_run_until(struct sim *sim, int64_t ms);
+struct flight *fly(struct sim *sim, enum flight_kind kind, int64_t at); /* fill in the rest */
+bool by_chance(struct sim *sim, unsigned percent);
+int64_t some_ms(struct sim *sim, int64_t from, int64_t to);
+void tell(struct sim *sim, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void violated(struct sim *sim, const char *format, ...)
+    __attribute__((format(printf, 2, 3), noreturn));
+void copy_text(char *to, size_t room, struct str text);
+struct wall sim_wall(const struct sim *sim);
+size_t ask_open(struct sim *sim, struct ask ask); /* numbers it; answers its place */
+
+/* ---- redis.c ---- */
+void redis_request(struct sim *sim, struct node *node, const struct store_call *call,
+                   uint64_t token);
+void redis_subscribe(struct sim *sim, struct node *node, struct str root, bool watch, bool on);
+void redis_take_request(struct sim *sim, struct flight *flight);
+void redis_take_subscribe(struct sim *sim, struct flight *flight);
+void redis_publish(struct sim *sim, struct str root, bool watch, struct str bytes);
+bool redis_answered(struct node *node, uint64_t token); /* false: it was before */
+void redis_cut(struct sim *sim, struct node *node);     /* the connection breaks */
+void redis_notice_cut(struct sim *sim, struct node *node);
+void redis_connect(struct sim *sim, struct node *node); /* if it can */
+void redis_stop(struct sim *sim);
+void redis_start(struct sim *sim, bool keeps_writes); /* another process */
+void redis_fail_over(struct sim *sim);                /* back to the snapshot */
+void redis_snapshot(struct sim *sim);
+
+/* ---- node.c ---- */
+struct node *node_add(struct sim *sim, const char *name, bool is_broker, enum agent_mode mode);
+void node_start(struct sim *sim, struct node *node);
+void node_crash(struct sim *sim, struct node *node);
+void node_freeze(struct sim *sim, struct node *node, int64_t ms);
+void node_thaw(struct sim *sim, struct node *node, unsigned life);
+void node_fini(struct node *node);
+void node_answer(struct sim *sim, struct node *node, uint64_t token,
+                 const struct store_answer *answer);
+void node_message(struct sim *sim, struct node *node, struct str root, bool watch,
+                  struct str bytes);
+void node_link_up(struct sim *sim, struct node *node);
+void node_link_down(struct sim *sim, struct node *node);
+void node_ask_cancel(struct sim *sim, struct node *node, const struct cancel_ask *ask);
+void node_confirm_losses(struct sim *sim, struct node *node);
+void node_time(struct sim *sim, struct node *node);
+void node_feed(struct sim *sim, struct node *node, struct agent_event event);
+
+/* ---- client.c ---- */
+struct client *client_add(struct sim *sim, const char *name, struct node *node);
+size_t client_run(struct sim *sim, struct client *client, const char *id, const char *parents);
+void client_asks_start(struct sim *sim, size_t run);
+void client_ends(struct sim *sim, size_t run, enum run_state state);
+void client_acks(struct sim *sim, size_t run);
+void client_fences(struct sim *sim, size_t run, const char *write_id);
+void client_links(struct sim *sim, size_t run, const char *to);
+void client_crashes(struct sim *sim, struct client *client);
+void client_registers(struct sim *sim, struct client *client);
+void client_hears(struct sim *sim, size_t run, const struct cancel_record *record,
+                  struct span grace);
+void client_answered(struct sim *sim, uint64_t ask, const struct agent_reply *reply);
+void clients_lose_node(struct sim *sim, const struct node *node);
+void process_signalled_here(struct sim *sim, struct node *node, struct str run, int signal);
+void process_dies(struct sim *sim, size_t run, bool was_before);
+void client_leaves(struct sim *sim, struct client *client);
+size_t run_named(const struct sim *sim, struct str id); /* SIZE_MAX: none */
+void cancel_at(struct sim *sim, struct node *node, const char *root, const char *target,
+               const char *reason, struct span grace);
+void cancel_concluded(struct sim *sim, uint64_t ask, enum problem problem, bool pending);
+
+/* ---- check.c ---- */
+void check_call(struct sim *sim, const struct store_call *call,
+                const struct store_answer *answer); /* as Redis carries it out */
+void check_told(struct sim *sim, struct node *node, size_t run, const struct cancel_record *record);
+void check_granted(struct sim *sim, size_t run, const char *write_id, bool last);
+void check_loss(struct sim *sim);
+
+void check_healed(struct sim *sim);
+bool is_in_scope(const struct sim *sim, const struct sim_run *run, const char *root,
+                 const char *target);
+
+/* ---- stories.c, random.c ---- */
+enum shows { SHOWS_FAILURES, SHOWS_STORIES, SHOWS_CALLS };
+int stories(enum shows shows);
+int random_schedules(uint64_t first, uint64_t count, enum shows shows);
+
+#endif
