@@ -65,10 +65,10 @@ static void script_loaded(void *owner, const struct redisReply *reply)
         come_up(store);
 }
 
-enum err store_load_scripts(struct store *store)
+static enum err load_from(struct store *store, size_t first)
 {
     assert(script_text_count <= SCRIPTS_MAX && store->loading == 0);
-    for (size_t i = 0; i < script_text_count; i++) {
+    for (size_t i = first; i < script_text_count; i++) {
         const struct str argv[] = {
             STR("SCRIPT"), STR("LOAD"), {script_texts[i].text, script_texts[i].len}};
         enum err err = redis_link_command(store->link, 3, argv, script_loaded, store);
@@ -77,6 +77,19 @@ enum err store_load_scripts(struct store *store)
         store->loading++;
     }
     return ERR_OK;
+}
+
+enum err store_load_scripts(struct store *store)
+{
+    return load_from(store, 0);
+}
+
+/* A server that had them has them still, or says NOSCRIPT: the last one is enough to learn that all
+ * was taken which was sent before it. */
+static enum err load_what_is_missing(struct store *store, bool is_same_server)
+{
+    bool has_them = is_same_server && store->sha[script_text_count - 1][0] != '\0';
+    return load_from(store, has_them ? script_text_count - 1 : 0);
 }
 
 /* ---- subscriptions -------------------------------------------------------------------------- */
@@ -171,13 +184,14 @@ static void link_up(void *owner, const struct redis_server *server)
         redis_link_reset(store->link, "the server is a replica");
         return;
     }
+    bool is_same = str_is(server->run_id, store->server.run_id);
     keep(store->server.run_id, sizeof store->server.run_id, server->run_id);
     keep(store->server.version, sizeof store->server.version, server->version);
     keep(store->server.name, sizeof store->server.name, server->name);
     keep(store->server.role, sizeof store->server.role, server->role);
     enum err err = renew_subscriptions(store);
     if (err == ERR_OK)
-        err = store_load_scripts(store);
+        err = load_what_is_missing(store, is_same);
     if (err != ERR_OK)
         redis_link_reset(store->link, err_text(err));
 }

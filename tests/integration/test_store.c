@@ -4,9 +4,12 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <uv.h>
 /* last: cmocka wants the headers above */
 #include <cmocka.h>
+
+#include <hiredis/hiredis.h>
 
 #include "core/tree.h"
 #include "store/store.h"
@@ -279,6 +282,43 @@ static void after_a_restart_subscriptions_hold_and_scripts_are_there(void **stat
     SAID(scene, 0, started);
 }
 
+static long long scripts_loaded(const struct scene *scene)
+{
+    redisContext *context = redis_process_connect(&scene->server);
+    redisReply *info = redisCommand(context, "INFO commandstats");
+    const char *calls = strstr(info->str, "cmdstat_script|load:calls=");
+    long long count = calls != NULL ? atoll(strchr(calls, '=') + 1) : 0;
+    freeReplyObject(info);
+    redisFree(context);
+    return count;
+}
+
+static void a_link_that_was_lost_does_not_load_the_scripts_again(void **state)
+{
+    struct scene *scene = *state;
+    long long before = scripts_loaded(scene);
+    assert_true(before > 1);
+    redis_process_do(&scene->server, "CLIENT KILL TYPE normal");
+    redis_process_do(&scene->server, "CLIENT KILL TYPE pubsub");
+    WAIT_FOR(scene, scene->ups == 2);
+    assert_int_equal(scripts_loaded(scene), before + 1);
+    send_start(scene, "r", "r", "", 1);
+    WAIT_FOR(scene, scene->answers == 1);
+    SAID(scene, 0, started);
+}
+
+static void what_was_flushed_while_the_link_was_lost_is_loaded_when_it_is_missed(void **state)
+{
+    struct scene *scene = *state;
+    redis_process_do(&scene->server, "SCRIPT FLUSH");
+    redis_process_do(&scene->server, "CLIENT KILL TYPE normal");
+    redis_process_do(&scene->server, "CLIENT KILL TYPE pubsub");
+    WAIT_FOR(scene, scene->ups == 2);
+    send_start(scene, "r", "r", "", 1);
+    WAIT_FOR(scene, scene->answers == 1);
+    SAID(scene, 0, started);
+}
+
 static void a_subscription_made_while_down_holds_when_it_is_up(void **state)
 {
     struct scene *scene = *state;
@@ -505,6 +545,8 @@ int main(void)
         UP(calls_without_a_connection_are_answered_on_the_next_turn),
         UP(calls_in_flight_when_the_server_dies_are_answered_offline),
         UP(after_a_restart_subscriptions_hold_and_scripts_are_there),
+        UP(a_link_that_was_lost_does_not_load_the_scripts_again),
+        UP(what_was_flushed_while_the_link_was_lost_is_loaded_when_it_is_missed),
         UP(a_subscription_made_while_down_holds_when_it_is_up),
         UP(subscriptions_are_counted),
         UP(a_subscription_is_confirmed_before_the_next_call_is_carried_out),
