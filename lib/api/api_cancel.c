@@ -142,7 +142,10 @@ json_t *api_cancel_answer(const struct cancel_result *result, const struct api_c
         api_set(json, "names", names(&result->tally));
     }
     api_set(json, "unconfirmed_replicas", list_of(result->unconfirmed, result->unconfirmed_count));
-    api_set(json, "isolated_replicas", json_array());
+    const struct tally_names *isolated = &result->tally.isolated;
+    api_set(json, "isolated_replicas",
+            list_of(isolated->name,
+                    isolated->count < TALLY_NAMES_MAX ? isolated->count : TALLY_NAMES_MAX));
     if (result->child_count > 0)
         api_set(json, "cancels", list_of(result->child, result->child_count));
     if (result->dry_run)

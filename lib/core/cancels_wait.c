@@ -140,10 +140,31 @@ void scopes_free(struct job *job)
 static struct tally_names *names_of(struct tally *tally, int which)
 {
     struct tally_names *const all[] = {
-        &tally->stopped, &tally->pending,         &tally->unresponsive, &tally->suspect,
-        &tally->lost,    &tally->finished_anyway, &tally->observed,     NULL,
+        &tally->stopped,  &tally->pending,  &tally->unresponsive,
+        &tally->suspect,  &tally->lost,     &tally->finished_anyway,
+        &tally->observed, &tally->isolated, NULL,
     };
     return all[which];
+}
+
+static void names_add(struct tally_names *into, const struct tally_names *from)
+{
+    size_t named = from->count < TALLY_NAMES_MAX ? from->count : TALLY_NAMES_MAX;
+    for (size_t i = 0; i < named && into->count + i < TALLY_NAMES_MAX; i++)
+        into->name[into->count + i] = from->name[i];
+    into->count += from->count;
+}
+
+/* One replica may hold runs of several trees. */
+static void names_join(struct tally_names *into, const struct tally_names *from)
+{
+    for (size_t i = 0; i < from->count; i++) {
+        bool is_known = false;
+        for (size_t k = 0; k < into->count; k++)
+            is_known = is_known || str_eq(into->name[k], from->name[i]);
+        if (!is_known && into->count < TALLY_NAMES_MAX)
+            into->name[into->count++] = from->name[i];
+    }
 }
 
 static void tally_add(struct tally *sum, struct tally *more)
@@ -159,11 +180,10 @@ static void tally_add(struct tally *sum, struct tally *more)
     sum->complete = sum->complete && more->complete;
     struct tally_names *into;
     for (int which = 0; (into = names_of(sum, which)) != NULL; which++) {
-        const struct tally_names *from = names_of(more, which);
-        size_t named = from->count < TALLY_NAMES_MAX ? from->count : TALLY_NAMES_MAX;
-        for (size_t i = 0; i < named && into->count + i < TALLY_NAMES_MAX; i++)
-            into->name[into->count + i] = from->name[i];
-        into->count += from->count;
+        if (into == &sum->isolated)
+            names_join(into, &more->isolated);
+        else
+            names_add(into, names_of(more, which));
     }
 }
 
@@ -171,7 +191,7 @@ static void tally_add(struct tally *sum, struct tally *more)
 static void keep_names(struct scope *scope)
 {
     struct tally_names *names;
-    char *at = mem_new((size_t)7 * TALLY_NAMES_MAX * RUN_ID_MAX);
+    char *at = mem_new((size_t)8 * TALLY_NAMES_MAX * RUN_ID_MAX);
     mem_free(scope->names);
     scope->names = at;
     for (int which = 0; (names = names_of(&scope->tally, which)) != NULL; which++) {

@@ -7,6 +7,16 @@ static void add_name(struct tally_names *names, const struct tree_run *run)
     names->count++;
 }
 
+/* Each replica once; of more than can be named the rest is not counted. */
+static void add_owner(struct tally_names *names, struct str owner)
+{
+    for (size_t i = 0; i < names->count; i++)
+        if (str_eq(names->name[i], owner))
+            return;
+    if (owner.len > 0 && names->count < TALLY_NAMES_MAX)
+        names->name[names->count++] = owner;
+}
+
 static bool is_set(const struct tree_run *run, uint32_t flags)
 {
     return (run->flags & flags) != 0;
@@ -33,9 +43,17 @@ static bool was_stopped(const struct tree_run *run)
            || (run->state == RUN_LOST && is_set(run, RUN_FLAG_GONE));
 }
 
+static bool is_out_of_sight(const struct tree_run *run)
+{
+    return run_is_live(run->state) ? is_set(run, RUN_FLAG_SUSPECT)
+                                   : run->state == RUN_LOST && !is_set(run, RUN_FLAG_GONE);
+}
+
 static void count_run(struct tally *tally, const struct tree_run *run)
 {
     tally->runs++;
+    if (is_out_of_sight(run))
+        add_owner(&tally->isolated, run->owner);
     if (run_is_live(run->state))
         count_live(tally, run);
     else if (was_stopped(run))
@@ -58,12 +76,16 @@ static bool has_started(const struct tree_run *run)
     return run->state != RUN_NONE && run->state != RUN_NEVER;
 }
 
-void tally_scope(const struct tree *tree, const struct tree_run *target, struct tally *out)
+/* `spared` is below the target, or the target itself, and does not count; NULL: every run does. */
+static void tally_without(const struct tree *tree, const struct tree_run *target,
+                          const struct tree_run *spared, struct tally *out)
 {
     *out = (struct tally){.all_delivered = true};
-    for (size_t i = 0; i < tree->run_count; i++)
-        if (has_started(tree->run[i]) && tree_is_below(tree->run[i], target))
-            count_run(out, tree->run[i]);
+    for (size_t i = 0; i < tree->run_count; i++) {
+        const struct tree_run *run = tree->run[i];
+        if (run != spared && has_started(run) && tree_is_below(run, target))
+            count_run(out, run);
+    }
     for (size_t i = 0; i < tree->link_count; i++) {
         if (!tree_is_below(tree->link[i].from, target))
             continue;
@@ -75,4 +97,14 @@ void tally_scope(const struct tree *tree, const struct tree_run *target, struct 
     bool links_are_done = out->links == out->links_acknowledged;
     out->complete = open == 0 && links_are_done;
     out->all_delivered = out->all_delivered && links_are_done;
+}
+
+void tally_scope(const struct tree *tree, const struct tree_run *target, struct tally *out)
+{
+    tally_without(tree, target, NULL, out);
+}
+
+void tally_below(const struct tree *tree, const struct tree_run *target, struct tally *out)
+{
+    tally_without(tree, target, target, out);
 }

@@ -71,10 +71,14 @@ struct tally {
     size_t delivered, acknowledged; /* told / said so, ended ones included */
     size_t finished_before;         /* ended before any ban reached them; not part of `requested` */
     struct tally_names stopped, pending, unresponsive, suspect, lost, finished_anyway, observed;
+    struct tally_names isolated; /* replicas without a lease that hold suspect or lost runs of it */
     size_t links, links_acknowledged;
     bool all_delivered; /* every live run in scope was told; links acknowledged */
     bool complete; /* nothing pending, unresponsive, suspect, lost, observed; links acknowledged */
 };
 void tally_scope(const struct tree *tree, const struct tree_run *target, struct tally *out);
+/* The same without the target itself; its own links count, for they are told as its children are.
+ */
+void tally_below(const struct tree *tree, const struct tree_run *target, struct tally *out);
 
 #endif

@@ -175,6 +175,20 @@ static void delivered_means_every_live_run_was_told(void **state)
     assert_false(world->tally.complete);
 }
 
+static void replicas_that_hold_runs_and_have_no_lease_are_named_once(void **state)
+{
+    struct world *world = *state;
+    add(world, "top", "", RUN_STOPPING, RUN_FLAG_BANNED | TOLD)->owner = STR("here");
+    add(world, "a", "top", RUN_STOPPING, RUN_FLAG_SUSPECT)->owner = STR("away");
+    add(world, "b", "top", RUN_LOST, 0)->owner = STR("away");
+    add(world, "c", "top", RUN_LOST, 0)->owner = STR("far");
+    add(world, "d", "top", RUN_LOST, RUN_FLAG_GONE)->owner = STR("dead");
+    const struct tally *tally = count(world, "top");
+    assert_int_equal(tally->isolated.count, 2);
+    assert_true(str_is(tally->isolated.name[0], "away"));
+    assert_true(str_is(tally->isolated.name[1], "far"));
+}
+
 static void links_must_be_acknowledged_too(void **state)
 {
     struct world *world = *state;
@@ -214,6 +228,7 @@ int main(void)
         STORY(a_run_that_ended_before_the_ban_is_not_called_stopped),
         STORY(one_open_run_of_any_kind_keeps_it_from_being_complete),
         STORY(delivered_means_every_live_run_was_told),
+        STORY(replicas_that_hold_runs_and_have_no_lease_are_named_once),
         STORY(links_must_be_acknowledged_too),
         STORY(many_names_are_counted_and_the_first_are_said),
 #undef STORY
