@@ -62,15 +62,14 @@ static void send_batch(struct agent *agent, struct agent_root *root, struct batc
 static struct batch *next_batch(struct agent_root *root)
 {
     struct batch *batch = NULL;
-    LIST_EACH (at, then, &root->reports) {
-        struct agent_run *run = LIST_OWNER(at, struct agent_run, in_report);
+    while (!list_is_empty(&root->reports) && (batch == NULL || batch->count < REPORT_ITEMS_MAX)) {
+        struct link *first = root->reports.head.next;
+        struct agent_run *run = LIST_OWNER(first, struct agent_run, in_report);
         if (batch == NULL && (batch = mem_new(sizeof *batch)) == NULL)
             return NULL;
-        link_remove(at);
+        link_remove(first);
         if (run->is_confirmed && unreported(run) != 0)
             batch->run[batch->count++] = run;
-        if (batch->count == REPORT_ITEMS_MAX)
-            break;
     }
     return batch;
 }
