@@ -307,15 +307,24 @@ static bool is_recorded_cancelled(const struct exec_run *run)
     return false;
 }
 
-/* With a grace of nothing the signal can be here before the notice that explains it. */
+/* With a grace of nothing the signal can be here before the notice that explains it. What was
+ * signalled did not end by itself, whatever it said in the end. */
 static void hear_the_notice(struct exec *exec)
 {
-    enum { NOTICE_LATE_MS = 200 };
-    bool was_killed = WIFSIGNALED(exec->status);
-    struct instant give_up = instant_after(mono_now(), MILLIS(was_killed ? NOTICE_LATE_MS : 0));
-    do
-        sse_wait(exec->stream, -1, until(give_up, MILLIS(NOTICE_LATE_MS)));
-    while (!exec->is_told && !instant_reached(mono_now(), give_up));
+    struct answer answer;
+    sse_wait(exec->stream, -1, MILLIS(0));
+    if (exec->is_told)
+        return;
+    exec_run_look(&exec->run, &answer);
+    const json_t *cancel = json_object_get(answer.json, "cancel");
+    const json_t *stop = json_object_get(answer.json, "stop");
+    bool was_signalled = json_object_get(stop, "terminated_at") != NULL
+                         || json_object_get(stop, "killed_at") != NULL;
+    if (cancel != NULL && was_signalled) {
+        exec->term_at = mono_now(); /* the notice's time is over */
+        be_told(exec, answer.json, cancel);
+    }
+    answer_fini(&answer);
 }
 
 /* A cancel may be recorded that had not reached us when the command ended. */
@@ -455,7 +464,8 @@ static const struct flag exec_flags[] = {
     {"entry", FLAG_YES, FIELD(entry), NULL, "a new root: whatever context there is is ignored"},
     {"strict", FLAG_YES, FIELD(strict), NULL, "refuse to start rather than run unprotected"},
     {"deadline", FLAG_SPAN, FIELD(deadline), "TIME", "cancel it after 10s, 5m, 2h"},
-    {"grace", FLAG_SPAN, FIELD(grace), "TIME", "from the notice to the signal"},
+    {"grace", FLAG_SPAN, FIELD(grace), "TIME",
+     "from the notice to the signal (nothing, unless --on-cancel or --notice-signal is given)"},
     {"term-grace", FLAG_SPAN, FIELD(term_grace), "TIME", "from the signal to SIGKILL (5s)"},
     {"signal", FLAG_TEXT, FIELD(signal), "NAME", "the signal before SIGKILL (TERM)"},
     {"notice-signal", FLAG_TEXT, FIELD(notice_signal), "NAME",

@@ -74,6 +74,13 @@ static json_t *with_grace(json_t *target, struct span grace)
     return target;
 }
 
+/* Where nobody hears the notice, there is nothing to wait for. */
+static struct span notice_grace(const struct exec_settings *settings)
+{
+    bool is_heard = settings->on_cancel != NULL || settings->notice_signal != NULL;
+    return settings->grace.ms < 0 && !is_heard ? MILLIS(0) : settings->grace;
+}
+
 /* First the notice, then the signals to the whole process tree. */
 static json_t *stop_targets(const struct exec_run *run, const struct exec_settings *settings,
                             pid_t command)
@@ -81,7 +88,8 @@ static json_t *stop_targets(const struct exec_run *run, const struct exec_settin
     const char *name = sigabbrev_np(signal_of(settings->signal));
     json_t *process = json_pack("{s:s, s:i, s:s, s:s, s:b}", "kind", "process", "pid", (int)command,
                                 "token", run->run_token, "signal", name, "subreaper", 1);
-    return json_pack("[o, o]", with_grace(json_pack("{s:s}", "kind", "notify"), settings->grace),
+    return json_pack("[o, o]",
+                     with_grace(json_pack("{s:s}", "kind", "notify"), notice_grace(settings)),
                      with_grace(process, settings->term_grace));
 }
 
@@ -191,6 +199,13 @@ void exec_run_ack(struct exec_run *run, const char *phase)
     struct answer answer;
     call_run(run, "ack", json_pack("{s:s}", "phase", phase), &answer);
     answer_fini(&answer);
+}
+
+void exec_run_look(struct exec_run *run, struct answer *answer)
+{
+    char path[128];
+    snprintf(path, sizeof path, "/v1/runs/%s", run->run_id);
+    answer_to(run->http, "GET", path, NULL, local_call, answer);
 }
 
 static void remember_state(struct exec_run *run, const struct answer *answer)

@@ -38,6 +38,7 @@ void exec_run_fini(struct exec_run *run);
 /* The caller owes answer_fini() for `answer`, whatever comes. */
 enum exec_verdict exec_run_register(struct exec_run *run, struct answer *answer);
 void exec_run_ack(struct exec_run *run, const char *phase);
+void exec_run_look(struct exec_run *run, struct answer *answer); /* what the agentd knows of it */
 /* state: as it ended; run->state becomes what is recorded. */
 enum exec_verdict exec_run_end(struct exec_run *run, const char *state, bool by_subreaper);
 

@@ -1,8 +1,13 @@
-/* `brakectl replica`: the agentds that Redis knows. */
+/* `brakectl replica`: the agentds that Redis knows; those that are gone for good can be confirmed.
+ */
 #include <stdio.h>
 
 #include "brakectl/commands.h"
 #include "brakectl/print.h"
+
+struct replica_settings {
+    bool confirms_losses;
+};
 
 static void add_row(struct table *table, const json_t *replica)
 {
@@ -31,7 +36,9 @@ static void print_replicas(const struct ctl *ctl, const json_t *answer)
     json_array_foreach(json_object_get(answer, "replicas"), i, replica) add_row(&table, replica);
     table_print(&table, ctl->colour, &out);
     if (json_is_yes(answer, "sweep_suspended"))
-        paint(&out, ctl->colour, RED, "too many were lost at once: nobody is declared lost now\n");
+        paint(&out, ctl->colour, RED,
+              "too many were lost at once: nobody is declared lost now. Are they really gone?\n"
+              "then: brakectl replica --confirm-losses\n");
     fwrite(out.bytes, 1, out.len, stdout);
     buf_fini(&out);
     table_fini(&table);
@@ -39,12 +46,15 @@ static void print_replicas(const struct ctl *ctl, const json_t *answer)
 
 static int replica_main(const struct ctl *ctl, const void *settings, int count, char *words[])
 {
-    (void)settings;
+    const struct replica_settings *wanted = settings;
     (void)count;
     (void)words;
     struct answer answer;
     int code = EXIT_DONE;
-    broker_answer_to(ctl, "GET", "/v1/replicas", NULL, &answer);
+    if (wanted->confirms_losses)
+        broker_answer_to(ctl, "POST", "/v1/replicas/confirm-losses", NULL, &answer);
+    else
+        broker_answer_to(ctl, "GET", "/v1/replicas", NULL, &answer);
     if (!answer_is_good(&answer))
         code = answer_complain(ctl, &answer, ctl->broker);
     else if (ctl->json)
@@ -57,11 +67,19 @@ static int replica_main(const struct ctl *ctl, const void *settings, int count, 
     return code;
 }
 
+static const struct flag replica_flags[] = {
+    {"confirm-losses", FLAG_YES, offsetof(struct replica_settings, confirms_losses), NULL,
+     "those that are gone now are really gone: declare their runs lost"},
+};
+
 const struct command command_replica = {
     .name = "replica",
     .words = "",
     .about = "list the agentds, and whether they give signs of life",
     .examples = "  brakectl replica\n"
+                "  brakectl replica --confirm-losses\n"
                 "  brakectl --json replica | jq '.replicas[] | select(.leased | not)'\n",
+    COMMAND_FLAGS(replica_flags),
+    COMMAND_SETTINGS(struct replica_settings),
     .run = replica_main,
 };

@@ -273,11 +273,31 @@ static void who_is_killed_at_once_was_cancelled_and_did_not_fail(void **state)
 {
     (void)state;
     struct process exec, cancel;
-    START(&exec, "exec", "--run-id", "abrupt", "--", "sleep", "1000");
-    until_state("abrupt", "running");
-    assert_int_equal(RUN(&cancel, "cancel", "abrupt", "--grace", "0"), 0);
+    char id[16];
+    for (int i = 0; i < 10; i++) {
+        snprintf(id, sizeof id, "abrupt-%d", i);
+        START(&exec, "exec", "--run-id", id, "--", "sleep", "1000");
+        until_state(id, "running");
+        assert_int_equal(RUN(&cancel, "cancel", id, "--grace", "0"), 0);
+        assert_null(strstr(cancel.text, "finished anyway"));
+        assert_int_equal(end_of(&exec), EXIT_CANCELLED);
+    }
+}
+
+/* Nobody hears the notice: the signal comes at once, and who obeys it did not finish by itself. */
+static void a_command_that_hears_no_notice_is_signalled_at_once(void **state)
+{
+    (void)state;
+    struct process exec, cancel;
+    struct instant before = mono_now();
+    START(&exec, "exec", "--run-id", "deaf", "--", "sh", "-c",
+          "trap 'exit 0' TERM; echo ready; while :; do sleep 1000 & wait; done");
+    until_heard(&exec, "ready");
+    assert_int_equal(RUN(&cancel, "cancel", "deaf"), 0);
     assert_null(strstr(cancel.text, "finished anyway"));
     assert_int_equal(end_of(&exec), EXIT_CANCELLED);
+    assert_true(mono_now().ms - before.ms < 5000);
+    until_nothing_is_left();
 }
 
 /* The outer command obeys at once; that takes nothing from the grace of the inner one. */
@@ -425,6 +445,8 @@ static void every_answer_can_be_json(void **state)
     is_json(process.text);
     RUN(&process, "--json", "replica");
     is_json(process.text);
+    assert_int_equal(RUN(&process, "--json", "replica", "--confirm-losses"), 0);
+    is_json(process.text);
     RUN(&process, "--json", "tree", "for-json");
     is_json(process.text);
     RUN(&process, "--json", "check");
@@ -560,6 +582,7 @@ int main(void)
         cmocka_unit_test(a_cancelled_exec_ends_with_143_and_leaves_nothing),
         cmocka_unit_test(a_command_can_clean_up_on_the_notice),
         cmocka_unit_test(who_is_killed_at_once_was_cancelled_and_did_not_fail),
+        cmocka_unit_test(a_command_that_hears_no_notice_is_signalled_at_once),
         cmocka_unit_test(a_nested_exec_has_its_own_grace),
         cmocka_unit_test(exec_survives_a_restart_of_its_agentd),
         cmocka_unit_test(exec_ends_with_its_command_while_the_agentd_is_away),
