@@ -70,6 +70,23 @@ static json_t *state_word(enum run_state state)
     return json_string(run_state_name(state));
 }
 
+/* Where the core has no more to say than the code. */
+static const char *detail_of(const struct agent_reply *reply)
+{
+    if (reply->detail != NULL)
+        return reply->detail;
+    switch (reply->problem) {
+    case PROBLEM_NOT_FOUND:
+        return "no such run here";
+    case PROBLEM_FORBIDDEN:
+        return "this run is another client's";
+    case PROBLEM_UNAUTHORIZED:
+        return "no token, or one that has started nothing here";
+    default:
+        return NULL;
+    }
+}
+
 static void answer_problem(struct http_request *request, const struct agent_reply *reply)
 {
     json_t *extra = json_object();
@@ -82,7 +99,7 @@ static void answer_problem(struct http_request *request, const struct agent_repl
         api_set(extra, "state", state_word(reply->state));
     if (reply->has_record)
         api_set(extra, "cancel", api_cancel_object(&reply->record));
-    api_problem(request, reply->problem, reply->detail, extra);
+    api_problem(request, reply->problem, detail_of(reply), extra);
 }
 
 static json_t *baggage_of(const struct open_ask *ask, const struct agent_reply *reply)

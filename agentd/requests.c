@@ -256,8 +256,10 @@ struct run_members {
     struct str to, write_id, bytes;
 };
 #define FIELD(name) API_FIELD(struct run_members, name)
-#define EPOCH \
-    {FIELD(epoch), .type = API_INT, .min = 1, .max = UINT32_MAX} /* the core asks for it */
+#define EPOCH                                                      \
+    {                                                              \
+        FIELD(epoch), .type = API_INT, .min = 1, .max = UINT32_MAX \
+    } /* the core asks for it */
 
 bool request_ack(struct http_request *request, const json_t *body, struct ask_ack *out)
 {
@@ -373,9 +375,13 @@ bool request_fence(struct http_request *request, const json_t *body, struct ask_
         return true;
     *bytes = decode_base64(asked.bytes, &out->bytes.len);
     out->bytes.at = *bytes;
-    if (*bytes != NULL)
+    if (*bytes != NULL && out->bytes.len <= BYTES_MAX)
         return true;
-    api_fault(&fault, PROBLEM_INVALID, "bytes", "bytes must be base64 with its padding");
+    api_fault(&fault, PROBLEM_INVALID, "bytes",
+              *bytes == NULL ? "bytes must be base64 with its padding"
+                             : "bytes must be at most 1 MiB before they are base64");
+    free(*bytes);
+    *bytes = NULL;
     api_answer_fault(request, &fault);
     return false;
 }

@@ -1,6 +1,7 @@
 /* From the ask to the start script. What the answers mean is in agent_started.c. */
 #include <assert.h>
 
+#include "base/buf.h"
 #include "base/mem.h"
 #include "core/agent_inside.h"
 
@@ -161,13 +162,25 @@ static void replace(struct agent *agent, struct agent_run *run)
     run_forget_if_due(agent, run);
 }
 
-/* True: answered. */
-static bool is_known_here(struct agent *agent, const struct agent_event *event, struct str id,
-                          struct str hash)
+/* Another parent in the same tree is no matter: what is stored of the path is the truth. */
+static bool is_of_another_tree(const struct ask_start *start, const struct place *place,
+                               const struct agent_run *run)
 {
-    struct agent_run *run = run_find(agent, id);
+    bool says_where = start->path_was_given || start->entry;
+    return says_where && !str_is(place->root, run->root->id);
+}
+
+/* True: answered. */
+static bool is_known_here(struct agent *agent, const struct agent_event *event,
+                          const struct place *place, struct str hash)
+{
+    struct agent_run *run = run_find(agent, id_str(&place->id));
     if (run == NULL)
         return false;
+    if (is_of_another_tree(event->start, place, run)) {
+        want_refusal(agent, event->ask, PROBLEM_RUN_ID_TAKEN, "this id is a run of another tree");
+        return true;
+    }
     const struct ask_start *start = event->start;
     struct str incarnation =
         start->incarnation.len > 0 ? start->incarnation : str_of(run->client->incarnation);
@@ -261,13 +274,30 @@ static void look_around(struct agent *agent, struct agent_run *run)
         start_send(agent, run);
 }
 
+static void refuse_process(struct agent *agent, struct agent_run *run, enum problem problem)
+{
+    struct buf text = {0};
+    const char *detail = "the process target cannot be watched";
+    unsigned pid = process_target(run)->pid;
+    if (problem == PROBLEM_NOT_FOUND)
+        buf_addf(&text, "no process %u", pid);
+    else if (problem == PROBLEM_FORBIDDEN)
+        buf_addf(&text, "process %u belongs to another user", pid);
+    buf_add(&text, "", 1);
+    char *kept = text.failed ? NULL : keep_for_step(agent, text.len);
+    if (kept != NULL && text.len > 1)
+        detail = memcpy(kept, text.bytes, text.len);
+    buf_fini(&text);
+    start_refuse(agent, run, problem, detail, NULL);
+}
+
 void start_process_opened(struct agent *agent, struct agent_run *run, enum problem problem)
 {
     bool is_awaited = run->start != NULL && run->state == RUN_PENDING && !run->process_is_open;
     if (!is_awaited)
         return;
     if (problem != PROBLEM_NONE) {
-        start_refuse(agent, run, problem, "the process target cannot be watched", NULL);
+        refuse_process(agent, run, problem);
         return;
     }
     run->process_is_open = true;
@@ -416,7 +446,7 @@ void start_asked(struct agent *agent, const struct agent_event *event)
         want_refusal(agent, event->ask, PROBLEM_INVALID, wrong);
         return;
     }
-    if (is_known_here(agent, event, id_str(&place.id), hash))
+    if (is_known_here(agent, event, &place, hash))
         return;
     if (path_depth(place.parents) >= PATH_MAX_IDS) {
         want_refusal(agent, event->ask, PROBLEM_FULL, "path");

@@ -72,9 +72,12 @@ static void check(const struct refusal *row)
     json_decref(json);
 }
 
-#define POST(route, text, ...) {.method = "POST", .path = route, .body = text, __VA_ARGS__}
-#define INVALID                .status = 422, .code = "invalid"
-#define START                  "/v1/runs"
+#define POST(route, text, ...)                                     \
+    {                                                              \
+        .method = "POST", .path = route, .body = text, __VA_ARGS__ \
+    }
+#define INVALID .status = 422, .code = "invalid"
+#define START   "/v1/runs"
 
 static void a_start_is_read_to_the_letter(void **state)
 {
@@ -208,6 +211,42 @@ static void an_ask_about_a_run_is_read_to_the_letter(void **state)
     json_decref(mine);
 }
 
+/* The limit is on the bytes, not on what carries them: these two are as long in base64. */
+static void a_checkpoint_is_measured_in_its_own_bytes(void **state)
+{
+    (void)state;
+    enum { BASE64_LEN = 1398104 };
+    static const char head[] = "{\"epoch\":1,\"write_id\":\"w\",\"bytes\":\"";
+    char *body = malloc(sizeof head + BASE64_LEN + 2);
+    assert_non_null(body);
+    char *base64 = body + sizeof head - 1;
+    memcpy(body, head, sizeof head - 1);
+    memset(base64, 'A', BASE64_LEN);
+    memcpy(base64 + BASE64_LEN, "\"}", 3);
+    base64[BASE64_LEN - 1] = '='; /* 1 MiB and a byte */
+    check(&(struct refusal)POST("/v1/runs/mine/fence", body, INVALID, .says = "1 MiB"));
+    base64[BASE64_LEN - 2] = '=';
+    assert_int_equal(service_call(&agentd, MINE, "POST", "/v1/runs/mine/fence", body, NULL), 200);
+    free(body);
+}
+
+static void who_is_refused_is_told_why(void **state)
+{
+    (void)state;
+    static const char body[] = "{\"epoch\":1,\"state\":\"success\"}";
+    static const char nothing[] = "{\"stop\":[{\"kind\":\"process\",\"pid\":4194305}]}";
+    struct started other = sidecar_run(&agentd, "a-token-of-somebody-else", "{}");
+    char path[128];
+    snprintf(path, sizeof path, "/v1/runs/%s/cancel", other.run);
+    check(&(struct refusal)POST(path, "{}", .status = 403, .code = "forbidden",
+                                .says = "another client"));
+    check(&(struct refusal)POST("/v1/runs/nobody/end", body, .status = 404, .code = "not_found",
+                                .says = "no such run"));
+    check(&(struct refusal)POST(START, nothing, .status = 404, .code = "not_found",
+                                .says = "no process 4194305"));
+    sidecar_end(&agentd, &other, "success");
+}
+
 static void an_earlier_life_of_a_run_is_fenced(void **state)
 {
     (void)state;
@@ -271,9 +310,9 @@ static int status_for_nobody(const char *body)
     struct passwd *nobody = getpwnam("nobody");
     if (nobody == NULL || setgid(nobody->pw_gid) != 0 || setuid(nobody->pw_uid) != 0)
         return 1;
-    return service_call(&agentd, "the-token-of-nobody-at-all", "POST", START, body, NULL) == 403
-               ? 0
-               : 2;
+    json_t *json = NULL;
+    long status = service_call(&agentd, "the-token-of-nobody-at-all", "POST", START, body, &json);
+    return status == 403 && strstr(json_word(json, "detail"), "another user") != NULL ? 0 : 2;
 }
 
 static void a_process_of_another_user_is_not_watched(void **state)
@@ -319,6 +358,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_start_is_read_to_the_letter),
         cmocka_unit_test(an_ask_about_a_run_is_read_to_the_letter),
+        cmocka_unit_test(a_checkpoint_is_measured_in_its_own_bytes),
+        cmocka_unit_test(who_is_refused_is_told_why),
         cmocka_unit_test(an_earlier_life_of_a_run_is_fenced),
         cmocka_unit_test(a_body_has_a_limit),
         cmocka_unit_test(noise_does_not_end_it),

@@ -275,6 +275,20 @@ static void a_process_is_watched_before_anything_else(void **state)
                          "unsubscribe r\n");
 }
 
+static void a_known_run_keeps_its_parents_but_not_under_another_root(void **state)
+{
+    (void)state;
+    world_start(&world, "ann", "r", "");
+    world_start(&world, "ann", "a", "r");
+    world_start(&world, "ann", "b", "r");
+    world_ask_start(&world, "ann", world_start_of("b", "r.a"));
+    world_expect(&world, "answer 1: ok r.b epoch 1 running\n");
+    world_ask_start(&world, "ann", world_start_of("b", "other"));
+    world_expect(&world, "answer 1: run_id_taken\n");
+    world_ask_start(&world, "ann", world_start_of("b", ""));
+    world_expect(&world, "answer 1: ok r.b epoch 1 running\n");
+}
+
 static void without_redis_a_run_starts_unprotected_and_is_asserted_later(void **state)
 {
     (void)state;
@@ -515,6 +529,7 @@ int main(void)
         T(a_retry_of_a_cancelled_run_elsewhere_is_refused),
         T(a_retry_in_the_same_tree_is_the_scripts_to_check),
         T(a_process_is_watched_before_anything_else),
+        T(a_known_run_keeps_its_parents_but_not_under_another_root),
         T(without_redis_a_run_starts_unprotected_and_is_asserted_later),
         T(a_start_whose_answer_was_lost_goes_on_unprotected),
         T(a_start_that_redis_may_have_is_told_rather_than_refused),
