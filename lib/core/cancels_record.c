@@ -235,7 +235,10 @@ static void answer_dry_run(struct cancels *c, struct job *job, const struct tree
         if (target->ban != NULL && target->ban != target)
             result->covered_by = target->ban->id;
         result->target_state = target->state;
-        tally_scope(tree, target, &result->tally);
+        if (job->ask.include_self)
+            tally_scope(tree, target, &result->tally);
+        else
+            tally_below(tree, target, &result->tally);
         result->tally.complete = result->tally.complete && job->known;
     }
     effect->ask = job->ask.ask;

@@ -417,6 +417,21 @@ static void a_dry_run_writes_nothing(void **state)
     assert_int_equal(world->open_count, 0);
 }
 
+static void a_dry_run_of_the_children_counts_them_alone(void **state)
+{
+    struct world *world = *state;
+    linked(world);
+    add(world, ROOT, "", RUN_RUNNING, 0);
+    add(world, CHILD, ROOT, RUN_RUNNING, 0);
+    struct cancel_ask asked = ask_for(ROOT);
+    asked.dry_run = true;
+    asked.include_self = false;
+    asked.expect_at_most = 1;
+    ask(world, asked);
+    say_tree(world, ROOT);
+    expect(world, "answer 1: requested by user:me stopped 0 pending 1 open\n");
+}
+
 static void more_than_expected_is_refused(void **state)
 {
     struct world *world = *state;
@@ -729,6 +744,7 @@ int main(void)
         STORY(what_is_over_with_nothing_below_is_not_cancelable),
         STORY(what_is_over_is_cancelled_for_what_lives_below),
         STORY(a_dry_run_writes_nothing),
+        STORY(a_dry_run_of_the_children_counts_them_alone),
         STORY(more_than_expected_is_refused),
         STORY(only_the_children_are_cancelled_until_none_is_new),
         STORY(a_wait_subscribes_then_reads_and_reads_again_on_a_hint),
