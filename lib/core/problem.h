@@ -15,7 +15,7 @@
     X(FROZEN, 409, "frozen", "No more writes for this run")                                        \
     X(NOT_CANCELLED, 409, "not_cancelled", "This run has not been cancelled")                      \
     X(NOT_CANCELABLE, 409, "not_cancelable", "This run is over and nothing below it lives")        \
-    X(NOT_FOUND, 404, "not_found", "No such run")                                                  \
+    X(NOT_FOUND, 404, "not_found", "Not found")                                                    \
     X(TOO_MANY_MATCHED, 409, "too_many_matched", "More runs match than expected")                  \
     X(EPOCH_REQUIRED, 428, "epoch_required", "This call needs the run's epoch")                    \
     X(UNAUTHORIZED, 401, "unauthorized", "Say who you are")                                        \
