@@ -1,5 +1,6 @@
 #include <assert.h>
 
+#include "base/buf.h"
 #include "core/cancels_inside.h"
 
 /* From an ask to what is recorded. The short way, and that of every duplicate: the root is known,
@@ -247,6 +248,20 @@ static void answer_dry_run(struct cancels *c, struct job *job, const struct tree
     job_end(c, job);
 }
 
+static void refuse_too_many(struct cancels *c, struct job *job, size_t live)
+{
+    struct buf text = {0};
+    buf_addf(&text, "%zu live runs match, more than the %lld expected", live,
+             (long long)job->ask.expect_at_most);
+    buf_add(&text, "", 1);
+    char *kept = text.failed ? NULL : keep_bytes(c, text.len);
+    if (kept != NULL)
+        memcpy(kept, text.bytes, text.len);
+    buf_fini(&text);
+    job_refuse(c, job, PROBLEM_TOO_MANY_MATCHED,
+               kept != NULL ? kept : "more live runs match than expected");
+}
+
 static bool too_many(struct cancels *c, struct job *job, const struct tree *tree,
                      const struct tree_run *target)
 {
@@ -258,8 +273,7 @@ static bool too_many(struct cancels *c, struct job *job, const struct tree *tree
     if ((int64_t)live <= job->ask.expect_at_most)
         return false;
     job->target_state = target->state;
-    job_refuse(c, job, PROBLEM_TOO_MANY_MATCHED,
-               "more live runs are in the scope than expect_at_most allows");
+    refuse_too_many(c, job, live);
     return true;
 }
 

@@ -110,6 +110,8 @@ static void note_answer(struct world *world, uint64_t ask, const struct cancel_r
     buf_addf(said, "answer %u:", (unsigned)ask);
     if (result->problem != PROBLEM_NONE) {
         buf_addf(said, " %s\n", problem_code(result->problem));
+        if (result->problem == PROBLEM_TOO_MANY_MATCHED)
+            buf_addf(said, "(%s)\n", result->detail);
         return;
     }
     buf_addf(said, "%s%s%s by %.*s", result->awaited ? " awaited" : " requested",
@@ -442,7 +444,9 @@ static void more_than_expected_is_refused(void **state)
     asked.expect_at_most = 1;
     ask(world, asked);
     say_tree(world, ROOT);
-    expect(world, "answer 1: too_many_matched\naudit\n");
+    expect(world, "answer 1: too_many_matched\n"
+                  "(2 live runs match, more than the 1 expected)\n"
+                  "audit\n");
     asked.expect_at_most = 2;
     ask(world, asked);
     say_tree(world, ROOT);
