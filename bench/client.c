@@ -200,7 +200,7 @@ bool client_stream_wait(struct client *client, const char *word, int timeout_ms)
             forget(client, (size_t)(end - client->bytes) + 2);
             return true;
         }
-        int64_t left = (int64_t)(until - now_ns()) / 1000000;
+        int64_t left = ((int64_t)(until - now_ns()) + 999999) / 1000000;
         if (left <= 0 || !readable(client->fd, (int)left) || !read_more(client))
             return false;
     }

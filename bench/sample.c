@@ -99,6 +99,14 @@ void pin(bool on)
         give_up("cannot pin to CPU 0");
 }
 
+bool pin_apart(pid_t pid)
+{
+    cpu_set_t cpus;
+    CPU_ZERO(&cpus);
+    CPU_SET(1, &cpus);
+    return sched_setaffinity(pid, sizeof cpus, &cpus) == 0;
+}
+
 static void echo(int fd)
 {
     char byte;

@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 uint64_t now_ns(void); /* CLOCK_MONOTONIC */
 
@@ -36,6 +37,8 @@ void row_print(const struct row *row);
 
 /* Pin this process, and all that it starts from now on, to CPU 0 (or free it again). */
 void pin(bool on);
+/* Pin another process to CPU 1, away from all that pin() holds; false: there is no second CPU. */
+bool pin_apart(pid_t pid);
 /* A round trip of one byte between two processes over a Unix socket, in us, p50 of 2,000. */
 double ping_pong_us(void);
 /* Ends the program: a benchmark that cannot measure says so. */
