@@ -61,9 +61,9 @@ static void tell_target(const json_t *answer)
     else if (is_remembered(answer))
         printf("Nobody has seen %s yet; whoever starts it will be refused.\n", run);
     else if (json_is_yes(answer, "already"))
-        printf("%s was cancelled already (%s), %s, by %s: %s\n", run, json_text(answer, "action"),
+        printf("%s was cancelled already (%s), %s, by %s%s%s\n", run, json_text(answer, "action"),
                json_text(answer, "requested_at"), json_text(answer, "by"),
-               json_text(answer, "reason"));
+               json_text(answer, "reason")[0] != '\0' ? ": " : "", json_text(answer, "reason"));
     else if (!json_is_yes(answer, "closed"))
         printf("Cancelled what is below %s, not itself (it was %s).\n", run,
                json_text(answer, "target_state"));
@@ -102,7 +102,8 @@ static void tell_counts(const struct ctl *ctl, const json_t *counts)
         int64_t count = json_number(counts, told[i].member);
         if (count == 0 && !told[i].always)
             continue;
-        snprintf(text, sizeof text, "%" PRId64 " %s", count, told[i].member);
+        snprintf(text, sizeof text, "%" PRId64 " %s", count,
+                 i == 0 && count == 1 ? "run" : told[i].member);
         for (char *mark = text; (mark = strchr(mark, '_')) != NULL;)
             *mark = ' ';
         (void)buf_add_text(&out, out.len > 0 ? ", " : "  ");
@@ -125,6 +126,39 @@ static void tell_names(const json_t *names)
     }
 }
 
+static void tell_list(const char *what, const json_t *list)
+{
+    size_t i;
+    json_t *name;
+    if (json_array_size(list) == 0)
+        return;
+    fputs(what, stdout);
+    json_array_foreach(list, i, name) printf(" %s", json_string_value(name));
+    putchar('\n');
+}
+
+/* All that was counted is done, so it is what could not be counted that the answer waits for. */
+static bool nothing_is_open(const json_t *counts)
+{
+    return counts != NULL
+           && json_number(counts, "runs")
+                  == json_number(counts, "stopped") + json_number(counts, "finished_before")
+           && json_number(counts, "links") == json_number(counts, "links_acknowledged");
+}
+
+static void tell_why_not(const json_t *answer)
+{
+    const json_t *unconfirmed = json_object_get(answer, "unconfirmed_replicas");
+    const json_t *isolated = json_object_get(answer, "isolated_replicas");
+    tell_list("Redis has lost what it held, and these agentds have not told it yet what they run:",
+              unconfirmed);
+    tell_list("No sign of life from these agentds, so nobody knows about their runs:", isolated);
+    if (json_array_size(unconfirmed) == 0 && json_array_size(isolated) == 0
+        && nothing_is_open(json_object_get(answer, "counts")))
+        puts("Redis has lost what it held: until every agentd has had the time to tell it what it\n"
+             "runs (two leases), nobody can be sure that this is all.");
+}
+
 static void tell(const struct ctl *ctl, const json_t *answer)
 {
     const json_t *counts = json_object_get(answer, "counts");
@@ -134,10 +168,12 @@ static void tell(const struct ctl *ctl, const json_t *answer)
     tell_names(json_object_get(answer, "names"));
     if (json_is_yes(answer, "dry_run") || is_remembered(answer))
         return;
-    if (json_is_yes(answer, "complete"))
+    if (json_is_yes(answer, "complete")) {
         puts("Everything has stopped.");
-    else if (strcmp(json_text(answer, "wait"), "none") != 0)
+    } else if (strcmp(json_text(answer, "wait"), "none") != 0) {
+        tell_why_not(answer);
         puts("Not everything has: ask again, or look with 'brakectl tree'.");
+    }
 }
 
 /* ---- the command ---------------------------------------------------------------------------- */

@@ -47,14 +47,14 @@ void broker_answer_to(const struct ctl *ctl, const char *method, const char *pat
                       struct answer *answer)
 {
     struct http_client *client = NULL;
-    if (http_client_new(ctl->broker, NULL, &client) != ERR_OK)
-        client = NULL;
-    answer_to(client, method, path, body, MILLIS(0), answer);
+    enum err err = http_client_new(ctl->broker, NULL, &client);
+    answer_to(err == ERR_OK ? client : NULL, method, path, body, MILLIS(0), answer);
+    answer->is_nowhere = err == ERR_INVALID;
     if (client != NULL)
         http_client_free(client);
-    else
-        snprintf(answer->why, sizeof answer->why, "'%s' is neither http://HOST:PORT nor unix:PATH",
-                 ctl->broker);
+    else if (answer->is_nowhere)
+        snprintf(answer->why, sizeof answer->why,
+                 "--broker '%s': wanted http://HOST:PORT or unix:PATH", ctl->broker);
 }
 
 const char *agentd_where(const char *agentd)
@@ -92,8 +92,12 @@ int answer_complain(const struct ctl *ctl, const struct answer *answer, const ch
 {
     if (ctl->json)
         complain_in_json(answer);
-    if (answer->status == 0) {
-        fprintf(stderr, "brakectl: no answer from %s: %s\n", whom, answer->why);
+    if (answer->is_nowhere) {
+        fprintf(stderr, "brakectl: %s\n", answer->why);
+        return EXIT_USAGE;
+    }
+    if (answer->status == 0) { /* `why` names the address */
+        fprintf(stderr, "brakectl: no answer from %s\n", answer->why);
         return EXIT_UNAVAILABLE;
     }
     const char *code = json_text(answer->json, "code");

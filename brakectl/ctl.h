@@ -33,8 +33,9 @@ struct ctl {
 
 /* One answer of a daemon. */
 struct answer {
-    long status;  /* 0: nobody answered, `why` says so */
-    json_t *json; /* NULL when the body is not JSON */
+    long status;     /* 0: nobody answered, `why` says so */
+    json_t *json;    /* NULL when the body is not JSON */
+    bool is_nowhere; /* what was to be asked is no address */
     char why[160];
 };
 

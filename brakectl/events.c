@@ -26,10 +26,12 @@ static void show_entry(const struct ctl *ctl, const json_t *entry)
         json_dumpf(entry, stdout, JSON_COMPACT);
         putchar('\n');
     } else {
-        printf("%s  %s %s %s: %s (by %s, via %s%s%s)\n", clock_of(json_text(entry, "at"), at),
+        const char *reason = json_text(entry, "reason");
+        printf("%s  %s %s %s%s%s (by %s, via %s%s%s)\n", clock_of(json_text(entry, "at"), at),
                json_text(entry, "what"), json_text(entry, "run_id"), json_text(entry, "outcome"),
-               json_text(entry, "reason"), json_text(entry, "by"), json_text(entry, "via"),
-               json_text(entry, "code")[0] != '\0' ? ", " : "", json_text(entry, "code"));
+               reason[0] != '\0' ? ": " : "", reason, json_text(entry, "by"),
+               json_text(entry, "via"), json_text(entry, "code")[0] != '\0' ? ", " : "",
+               json_text(entry, "code"));
     }
     fflush(stdout);
 }
@@ -85,8 +87,9 @@ static int follow(const struct ctl *ctl, const char *path)
     struct sse *sse = sse_new(ctl->broker, path, NULL, event_came, &events);
     while (sse != NULL && sse_is_open(sse) && !events.is_over)
         sse_wait(sse, -1, SECONDS(1));
-    if (!events.is_over && sse != NULL)
-        fprintf(stderr, "brakectl: no more news: %s\n", sse_why(sse));
+    if (!events.is_over)
+        fprintf(stderr, "brakectl: no more news: %s\n",
+                sse != NULL ? sse_why(sse) : "nothing to ask at this --broker");
     sse_free(sse);
     json_decref(events.states);
     return events.is_over ? EXIT_DONE : EXIT_UNAVAILABLE;

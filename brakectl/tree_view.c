@@ -48,7 +48,8 @@ static void add_flags(const struct view *view, const json_t *node)
                                   k++) if (strcmp(shown[k], json_string_value(flag)) == 0)
     {
         (void)buf_add_text(view->out, " ");
-        paint(view->out, view->with_colour, k == 0 ? RED : MAGENTA, shown[k]);
+        paint(view->out, view->with_colour, k == 0 ? RED : MAGENTA,
+              k == 0 ? "cancelled-here" : shown[k]);
     }
 }
 

@@ -54,7 +54,10 @@ static void show(const struct stack *stack)
            "  curl -sN --unix-socket $BRAKEWIRE_AGENTD http://localhost/v1/events \\\n"
            "       -H 'authorization: Bearer my-own-secret-token'\n"
            "  curl -s $BRAKEWIRE_BROKER/v1/runs/RUN/cancel -d '{\"reason\":\"enough\"}'\n\n"
-           "Ctrl-C stops it all.\n");
+           "And by hand, whatever else is down:\n\n"
+           "  redis-cli -s %s PUBLISH 'bw:{ROOT}' 'cancel RUN enough'\n\n"
+           "Ctrl-C stops it all.\n",
+           stack->redis_socket);
     fflush(stdout);
 }
 

@@ -145,15 +145,25 @@ static void set_up(struct http_client *client, const struct http_call *call, con
     curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, call->method);
 }
 
+/* Of a Unix socket libcurl says that it "could not connect to localhost port 80". */
+static void explain(struct http_client *client, CURLcode code)
+{
+    long number = 0;
+    const char *told = client->told[0] != '\0' ? client->told : curl_easy_strerror(code);
+    curl_easy_getinfo(client->curl, CURLINFO_OS_ERRNO, &number);
+    if (client->unix_path != NULL && code == CURLE_COULDNT_CONNECT)
+        told = number > 0 ? strerror((int)number) : "nobody listens there";
+    snprintf(client->why, sizeof client->why, "%s: %s",
+             client->unix_path != NULL ? client->unix_path : client->base, told);
+}
+
 static enum err outcome(struct http_client *client, CURLcode code, const struct sink *sink,
                         long *status, const char **why)
 {
     curl_easy_getinfo(client->curl, CURLINFO_RESPONSE_CODE, status);
     if (code == CURLE_OK || (code == CURLE_WRITE_ERROR && sink->had_enough))
         return ERR_OK;
-    snprintf(client->why, sizeof client->why, "%s: %s",
-             client->unix_path != NULL ? client->unix_path : client->base,
-             client->told[0] != '\0' ? client->told : curl_easy_strerror(code));
+    explain(client, code);
     *why = client->why;
     switch (code) {
     case CURLE_OPERATION_TIMEDOUT:

@@ -196,6 +196,26 @@ static void wrong_usage_ends_with_2(void **state)
     assert_int_equal(RUN(&process, "exec", "--label", "novalue", "--", "true"), EXIT_USAGE);
 }
 
+static size_t count_of(const struct process *process, const char *word)
+{
+    size_t count = 0;
+    for (const char *at = process->text; (at = strstr(at, word)) != NULL; at += strlen(word))
+        count++;
+    return count;
+}
+
+static void who_does_not_answer_is_named_once(void **state)
+{
+    (void)state;
+    struct process process;
+    assert_int_equal(RUN(&process, "--broker", "unix:/nowhere/b.sock", "runs"), EXIT_UNAVAILABLE);
+    assert_int_equal(count_of(&process, "/nowhere/b.sock"), 1);
+    has(&process, "No such file");
+    assert_int_equal(count_of(&process, "port 80"), 0);
+    assert_int_equal(RUN(&process, "--broker", "foo", "runs"), EXIT_USAGE);
+    has(&process, "wanted http://HOST:PORT or unix:PATH");
+}
+
 /* ---- exec ----------------------------------------------------------------------------------- */
 
 static void exec_ends_with_the_code_of_its_command(void **state)
@@ -576,6 +596,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_command_has_help_with_examples),
         cmocka_unit_test(wrong_usage_ends_with_2),
+        cmocka_unit_test(who_does_not_answer_is_named_once),
         cmocka_unit_test(exec_ends_with_the_code_of_its_command),
         cmocka_unit_test(the_end_of_the_command_is_recorded),
         cmocka_unit_test(a_nested_exec_is_a_child),
