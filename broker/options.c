@@ -23,7 +23,9 @@ static const struct conf_option options[] = {
     {OPTION(id_prefix, CONF_TEXT), "b", .unit = "NAME",
      .help = "the broker's id, minted at each start, begins with this"},
     {OPTION(lease, CONF_SPAN), "15s", 300, 600000,
-     .help = "lease of the agentds; two of them without renewal, and their runs are lost"},
+     .help =
+         "of the agentds. Runs of one are suspect when this broker has seen it without a lease for "
+         "so long, lost after twice that"},
     {OPTION(lost_grace, CONF_SPAN), "5s", 0, 600000,
      .help = "on_lost = continue: suspect for so much longer, then lost"},
     {OPTION(sweep, CONF_SPAN), "1s", 20, 60000, .help = "how often the fleet is looked at"},
