@@ -250,7 +250,8 @@ struct agent {
     char generation[NAME_MAX_BYTES + 1];
     struct list sync_held, sync_runs, sync_ends, sync_roots;
     size_t sync_open, asserts_open;
-    struct due due; /* the first of these, and of the oldest held cancel */
+    struct instant lease_over; /* as far as we know */
+    struct due due;            /* the first of these, and of the oldest held cancel */
     struct instant renew_due, reconcile_due, retry_due;
     int64_t retry_ms;
 };
@@ -349,6 +350,9 @@ void cancel_seen(struct agent *agent, const struct agent_event *event);
 void ladder_start(struct agent *agent, struct agent_run *run);
 void ladder_due(struct agent *agent, struct agent_run *run);
 void ladder_hurry(struct agent *agent, struct agent_run *run);
+/* Until the next step, while what was told last is a notice. */
+struct span ladder_notice_left(const struct agent *agent, const struct agent_run *run,
+                               struct instant now);
 void ladder_stop(struct agent *agent, struct agent_run *run); /* closes the process as well */
 void notice_written(struct agent *agent, struct agent_run *run);
 const struct stop_target *process_target(const struct agent_run *run); /* NULL: none */

@@ -78,10 +78,10 @@ static void gather_roots(struct agent *agent, bool reconciles)
 {
     size_t at = 0;
     for (struct agent_root *root; (root = map_next(&agent->roots, &at)) != NULL;) {
-        if (root->live == 0)
-            continue;
+        if (!root->is_subscribed)
+            continue; /* all of it is over, and Redis knows */
         root_list(agent, root);
-        if (reconciles && !link_is_in_list(&root->in_sync))
+        if (reconciles && root->live > 0 && !link_is_in_list(&root->in_sync))
             list_add_last(&agent->sync_roots, &root->in_sync);
     }
 }
@@ -193,6 +193,21 @@ static bool comes_back_with_its_end(const struct agent *agent, const struct held
     return str_is(record->reason, "parent_ended") && run_find(agent, record->target) != NULL;
 }
 
+/* Nobody may know any more of which replica we are and which roots we hold. */
+static void unlist(struct agent *agent)
+{
+    size_t at = 0;
+    for (struct agent_root *root; (root = map_next(&agent->roots, &at)) != NULL;)
+        root->is_listed = false;
+    agent->wants_replica = true;
+}
+
+/* A broker clears away a replica whose lease has run out. */
+static bool may_be_cleared_away(const struct agent *agent)
+{
+    return instant_reached(agent->now, agent->lease_over);
+}
+
 static void forget_confirmations(struct agent *agent)
 {
     size_t at = 0;
@@ -207,10 +222,7 @@ static void forget_confirmations(struct agent *agent)
         struct held *held = LIST_OWNER(link, struct held, in_age);
         held->is_confirmed = comes_back_with_its_end(agent, held);
     }
-    at = 0;
-    for (struct agent_root *root; (root = map_next(&agent->roots, &at)) != NULL;)
-        root->is_listed = false;
-    agent->wants_replica = true;
+    unlist(agent);
 }
 
 /* It had confirmed them, it has not lost writes, and it does not know them: they were removed. */
@@ -244,6 +256,8 @@ void sync_generation_answered(struct agent *agent, struct call *call,
         forget_confirmations(agent);
     else
         stop_forgotten(agent);
+    if (may_be_cleared_away(agent))
+        unlist(agent);
     agent->has_generation = agent->knows_generation = true;
     memcpy(agent->asserted_server, agent->server, sizeof agent->server);
     memcpy(agent->generation, answer->text.at, answer->text.len);
@@ -310,9 +324,12 @@ void sync_listed(struct agent *agent, struct call *call, const struct store_answ
 
 void sync_lease_answered(struct agent *agent, struct call *call, const struct store_answer *answer)
 {
+    if (answer->verdict == SAID_OK)
+        agent->lease_over = instant_after(agent->now, agent->options.lease);
     if (answer->verdict == SAID_OK || answer->verdict == SAID_OFFLINE)
         return;
     if (call->kind == CALL_RENEW && answer->verdict == SAID_GONE) {
+        agent->lease_over = agent->now;
         sync_resume(agent); /* we were away too long, or Redis forgot more than a lease */
         return;
     }

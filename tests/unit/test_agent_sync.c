@@ -278,6 +278,7 @@ static void unknown_to_a_redis_that_lost_nothing_is_forgotten(void **state)
                          "r: stopping > lost (forgotten)\n"
                          "unsubscribe r\n"
                          "held_drop r\n"
+                         "replica_add\n"
                          "lease g1\n");
 }
 
@@ -303,6 +304,8 @@ static void a_lease_that_ran_out_is_made_again_and_all_compared(void **state)
     world_say(&world, STORE_GENERATION,
               (struct store_answer){.verdict = SAID_OK, .text = STR("g1")});
     world_expect(&world, "generation\n"
+                         "replica_add\n"
+                         "held_add r\n"
                          "lease g1\n"
                          "reconcile r r:1:0\n");
 }
@@ -317,6 +320,8 @@ static void after_a_freeze_all_is_compared_at_once(void **state)
     world_say(&world, STORE_GENERATION,
               (struct store_answer){.verdict = SAID_OK, .text = STR("g1")});
     world_expect(&world, "generation\n"
+                         "replica_add\n"
+                         "held_add r\n"
                          "lease g1\n"
                          "reconcile r r:1:0\n");
 }
