@@ -74,7 +74,7 @@ static bool send_standing(struct agentd *d, struct stream *stream)
     struct str client = str_of(stream->listener->client);
     bool sent = true;
     for (size_t at = 0; sent && agent_next_standing(d->agent, client, &at, agentd_now(d), &view);) {
-        json_t *json = notice(view.run, view.epoch, view.record, view.record->grace);
+        json_t *json = notice(view.run, view.epoch, view.record, view.grace);
         char *data = json == NULL ? NULL : json_dumps(json, JSON_COMPACT);
         json_decref(json);
         sent = data != NULL && send_to(d, stream, str_of(data));

@@ -242,6 +242,7 @@ struct agent_run_view {
     bool is_protected;
     const struct cancel_record *record; /* NULL: not told to stop */
     struct stop_story story;
+    struct span grace; /* told: what is left of the notice's; else SPAN_NONE */
     struct span deadline;
     struct wall started;
     uint32_t pid;

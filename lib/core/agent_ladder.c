@@ -17,6 +17,15 @@ static struct span grace_of(const struct agent *agent, const struct agent_run *r
     return shorter(target->grace.ms >= 0 ? target->grace : usual, run->cap);
 }
 
+struct span ladder_notice_left(const struct agent *agent, const struct agent_run *run,
+                               struct instant now)
+{
+    if (run->stage != STAGE_NOTICE || run->ladder_due.ms <= now.ms)
+        return MILLIS(0);
+    struct span left = {run->ladder_due.ms - now.ms};
+    return shorter(left, grace_of(agent, run, &run->stop[run->step - 1]));
+}
+
 static void wait_for(struct agent *agent, struct agent_run *run, enum stage stage,
                      struct span grace)
 {

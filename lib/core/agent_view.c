@@ -8,7 +8,8 @@ static struct span left_of(const struct agent_run *run, struct instant now)
     return MILLIS(run->deadline.ms > now.ms ? run->deadline.ms - now.ms : 0);
 }
 
-static void show(const struct agent_run *run, struct instant now, struct agent_run_view *out)
+static void show(const struct agent *agent, const struct agent_run *run, struct instant now,
+                 struct agent_run_view *out)
 {
     *out = (struct agent_run_view){
         .run = run->id,
@@ -25,6 +26,7 @@ static void show(const struct agent_run *run, struct instant now, struct agent_r
         .is_protected = run->was_confirmed && (run->flags & RUN_FLAG_UNPROTECTED) == 0,
         .record = run->is_told ? &run->box->record : NULL,
         .story = run->story,
+        .grace = run->is_told ? ladder_notice_left(agent, run, now) : SPAN_NONE,
         .deadline = left_of(run, now),
         .started = run->started,
         .pid = run->pid,
@@ -37,7 +39,7 @@ bool agent_next_run(const struct agent *agent, size_t *at, struct instant now,
     const struct agent_run *run = map_next(&agent->runs, at);
     if (run == NULL)
         return false;
-    show(run, now, out);
+    show(agent, run, now, out);
     return true;
 }
 
@@ -47,7 +49,7 @@ bool agent_find_run(const struct agent *agent, struct str run, struct instant no
     const struct agent_run *found = run_find(agent, run);
     if (found == NULL)
         return false;
-    show(found, now, out);
+    show(agent, found, now, out);
     return true;
 }
 
@@ -65,7 +67,7 @@ bool agent_next_standing(const struct agent *agent, struct str client, size_t *a
     for (const struct agent_run *run; (run = map_next(&agent->runs, at)) != NULL;) {
         if (!str_is(client, run->client->hash) || !is_standing(run))
             continue;
-        show(run, now, out);
+        show(agent, run, now, out);
         return true;
     }
     return false;

@@ -210,7 +210,9 @@ static void who_connects_late_hears_of_every_standing_cancel(void **state)
     struct started run = sidecar_run(&agentd, NULL, "{}");
     json_decref(sidecar_cancel(&agentd, &run, "{\"reason\":\"early\"}"));
     listening_open(&listening, &agentd, run.token);
-    expect_word(listening_wait(&listening, 1), "reason", "early");
+    const json_t *heard = listening_wait(&listening, 1);
+    expect_word(heard, "reason", "early");
+    assert_true(expect_number(heard, "grace_ms") > 0);
     listening_close(&listening);
     sidecar_end(&agentd, &run, "cancelled");
 }

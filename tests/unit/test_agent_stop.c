@@ -134,6 +134,10 @@ static void a_client_that_is_away_is_told_when_it_comes(void **state)
     struct agent_run_view view;
     assert_true(agent_next_standing(world.agent, STR("bob"), &at, world.now, &view));
     assert_true(str_is(view.run, "r"));
+    assert_int_equal(view.grace.ms, agent_world_options().grace_notify.ms);
+    world_pass(&world, 1500);
+    assert_int_equal(world_view(&world, "r").grace.ms,
+                     agent_world_options().grace_notify.ms - 1500);
     assert_false(agent_next_standing(world.agent, STR("bob"), &at, world.now, &view));
 }
 
