@@ -105,6 +105,16 @@ static enum err open_process(struct agentd *d, struct str run, const struct stop
     return ERR_OK;
 }
 
+static bool is_watched(void *owner, pid_t pid)
+{
+    const struct agentd *d = owner;
+    const struct process *process;
+    for (size_t at = 0; (process = map_next(&d->processes, &at)) != NULL;)
+        if (proctree_pid(process->tree) == pid)
+            return true;
+    return false;
+}
+
 void process_open(struct agentd *d, struct str run, const struct stop_target *target)
 {
     process_close(d, run); /* a run that came back with another process */
@@ -116,8 +126,11 @@ void process_open(struct agentd *d, struct str run, const struct stop_target *ta
     if (err != ERR_OK && err != ERR_NOT_FOUND && err != ERR_REFUSED)
         log_error("process not watched", "run=%.*s pid=%u because=\"%s\"", (int)run.len, run.at,
                   target->pid, err_text(err));
-    feed_soon(d,
-              (struct agent_event){.kind = AGENT_PROCESS_OPENED, .run = run, .problem = problem});
+    pid_t within = err == ERR_OK ? proctree_ancestor((pid_t)target->pid, is_watched, d) : 0;
+    feed_soon(d, (struct agent_event){.kind = AGENT_PROCESS_OPENED,
+                                      .run = run,
+                                      .problem = problem,
+                                      .within = (uint32_t)within});
 }
 
 void process_signal(struct agentd *d, struct str run, int signal)

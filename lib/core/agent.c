@@ -225,8 +225,11 @@ static void with_run(struct agent *agent, const struct agent_event *event,
 static void on_opened(struct agent *agent, const struct agent_event *event)
 {
     struct agent_run *run = run_find(agent, event->run);
-    if (run != NULL)
-        start_process_opened(agent, run, event->problem);
+    if (run == NULL)
+        return;
+    if (run->process != NULL && event->within != run->pid)
+        run->process->within = event->within;
+    start_process_opened(agent, run, event->problem);
 }
 
 static void dispatch(struct agent *agent, const struct agent_event *event)

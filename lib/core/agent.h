@@ -137,6 +137,8 @@ struct agent_event {
     enum problem problem; /* process_opened: NONE, NOT_FOUND, FORBIDDEN */
     int signal;
     unsigned count, found;
+    uint32_t within; /* process_opened: pid of the nearest watched process that it descends
+                        from, 0 if none */
     union {
         const struct ask_start *start;
         const struct ask_ack *ack;

@@ -69,6 +69,7 @@ struct agent_client {
 struct agent_process {
     struct list runs;
     uint32_t pid;
+    uint32_t within; /* pid of the nearest one of these that it descends from, 0 if none */
 };
 
 struct agent_root {

@@ -75,15 +75,47 @@ static void notify(struct agent *agent, struct agent_run *run, struct span grace
 }
 
 /* ---- signals ------------------------------------------------------------------------------- */
-static bool shares_with_innocent(const struct agent_run *run)
+/* What is below the same target is told in this step, too. */
+static bool is_innocent(const struct agent_run *other, const struct agent_run *run)
+{
+    bool is_hit_too = other->is_told
+                      || (other->root == run->root && run->box != NULL
+                          && path_has(other->path, run->box->record.target));
+    return other != run && run_is_live(other->state) && !is_hit_too;
+}
+
+static bool serves_innocent(const struct agent_process *process, const struct agent_run *run)
+{
+    LIST_EACH (at, then, &process->runs)
+        if (is_innocent(LIST_OWNER(at, struct agent_run, in_process), run))
+            return true;
+    return false;
+}
+
+static bool lies_within(const struct agent *agent, const struct agent_process *process,
+                        const struct agent_process *outer)
+{
+    for (int i = 0; i < PATH_MAX_IDS && process != NULL && process->within != 0; i++) {
+        if (process->within == outer->pid)
+            return true;
+        process = map_find(&agent->processes,
+                           (struct str){(const char *)&process->within, sizeof process->within});
+    }
+    return false;
+}
+
+/* A signal goes to the whole tree of processes: to those of other runs that were started in it. */
+static bool shares_with_innocent(const struct agent *agent, const struct agent_run *run)
 {
     if (run->process == NULL || run->collateral_allowed)
         return false;
-    LIST_EACH (at, then, &run->process->runs) {
-        const struct agent_run *other = LIST_OWNER(at, struct agent_run, in_process);
-        if (other != run && run_is_live(other->state) && !other->is_told)
+    if (serves_innocent(run->process, run))
+        return true;
+    const struct agent_process *process;
+    for (size_t at = 0; (process = map_next(&agent->processes, &at)) != NULL;)
+        if (process->within != 0 && lies_within(agent, process, run->process)
+            && serves_innocent(process, run))
             return true;
-    }
     return false;
 }
 
@@ -158,7 +190,7 @@ static bool take_step(struct agent *agent, struct agent_run *run)
         run->step++;
         return false;
     }
-    if (shares_with_innocent(run)) {
+    if (shares_with_innocent(agent, run)) {
         wait_for_innocent(agent, run);
         return true;
     }
@@ -272,7 +304,7 @@ static void stop_leftovers(struct agent *agent, struct agent_run *run)
         nothing_is_left(agent, run);
         return;
     }
-    if (run->was_signalled || shares_with_innocent(run))
+    if (run->was_signalled || shares_with_innocent(agent, run))
         return;
     const struct stop_target *target = process_target(run);
     run->step = run->stop_count;

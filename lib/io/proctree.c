@@ -284,6 +284,18 @@ pid_t proctree_pid(const struct proctree *tree)
     return tree->pid;
 }
 
+pid_t proctree_ancestor(pid_t pid, bool (*is_wanted)(void *owner, pid_t pid), void *owner)
+{
+    enum { GENERATIONS_MAX = 256 };
+    struct proc_entry entry;
+    for (int i = 0; i < GENERATIONS_MAX && pid > 1 && proc_read(pid, &entry); i++) {
+        pid = entry.parent;
+        if (pid > 1 && is_wanted(owner, pid))
+            return pid;
+    }
+    return 0;
+}
+
 /* ---- opening and closing --------------------------------------------------------------------- */
 
 static void tree_free(struct proctree *tree)

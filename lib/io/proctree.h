@@ -44,6 +44,9 @@ enum err proctree_signal(struct proctree *tree, int signal, unsigned *found, uns
 /* Look without a signal: how many are alive now. */
 size_t proctree_count(struct proctree *tree);
 pid_t proctree_pid(const struct proctree *tree);
+/* The nearest ancestor of `pid` by parent pid that is_wanted says yes to; 0 if none is. Is this
+ * process part of what another run started? */
+pid_t proctree_ancestor(pid_t pid, bool (*is_wanted)(void *owner, pid_t pid), void *owner);
 void proctree_close(struct proctree *tree); /* signals nobody */
 
 /* A cgroup for a run below `base` (a delegated cgroup v2 directory), with `pid` moved into it.

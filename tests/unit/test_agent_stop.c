@@ -277,6 +277,49 @@ static void a_process_that_serves_innocent_runs_is_spared(void **state)
     world_expect(&world, "signal r 15\n");
 }
 
+/* `inner` registers from within the process tree of `r`. */
+static void started_within(const char *inner, uint32_t pid, uint32_t outer)
+{
+    world_started(&world, "ann", with_process(inner, "", pid));
+    world_feed(&world, (struct agent_event){
+                           .kind = AGENT_PROCESS_OPENED, .run = str_of(inner), .within = outer});
+}
+
+static void a_run_of_another_root_in_its_process_tree_is_spared(void **state)
+{
+    (void)state;
+    world_started(&world, "ann", with_process("r", "", 42));
+    started_within("middle", 43, 42);
+    started_within("s", 44, 43);
+    world_hear(&world, world_record("middle", "middle"));
+    world_hear(&world, world_record("r", "r"));
+    world_pass(&world, 10000);
+    assert_int_equal(world_view(&world, "r").story.terminated.ms, 0);
+    assert_int_equal(world_view(&world, "middle").story.terminated.ms, 0);
+    world_ask_end(&world, "ann", "s", 1, RUN_SUCCESS);
+    world_say(&world, STORE_END,
+              (struct store_answer){.verdict = SAID_ENDED, .state = RUN_SUCCESS});
+    world_forget(&world);
+    world_pass(&world, 1000);
+    world_expect(&world, "signal r 15\n"
+                         "signal middle 15\n");
+}
+
+static void what_is_cancelled_with_it_is_not_innocent(void **state)
+{
+    (void)state;
+    world_started(&world, "ann", with_process("r", "", 42));
+    world_started(&world, "ann", with_process("c", "r", 43));
+    world_feed(&world,
+               (struct agent_event){.kind = AGENT_PROCESS_OPENED, .run = STR("c"), .within = 42});
+    world_forget(&world);
+    struct cancel_record record = world_record("r", "r");
+    record.grace = MILLIS(0);
+    world_hear(&world, record);
+    assert_int_not_equal(world_view(&world, "r").story.killed.ms, 0);
+    assert_int_not_equal(world_view(&world, "c").story.killed.ms, 0);
+}
+
 static void collateral_may_be_allowed(void **state)
 {
     (void)state;
@@ -573,6 +616,8 @@ int main(void)
         T(a_lower_grace_hurries_who_was_told),
         T(mode_notify_signals_nobody),
         T(a_process_that_serves_innocent_runs_is_spared),
+        T(a_run_of_another_root_in_its_process_tree_is_spared),
+        T(what_is_cancelled_with_it_is_not_innocent),
         T(collateral_may_be_allowed),
         T(who_obeyed_the_notice_is_not_killed),
         T(what_was_signalled_is_stopped_to_the_end),
