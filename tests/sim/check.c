@@ -135,7 +135,7 @@ static void check_reason(struct sim *sim, const struct sim_run *run,
     copy_text(root, sizeof root, record->root);
     if (!is_in_scope(sim, run, root, target))
         violated(sim, "G11: %s is told to stop because of %s", run->id, target);
-    if (was_asked(sim, record))
+    if (was_asked(sim, record) || record->hops > 0)
         return;
     for (size_t i = 0; i < sizeof own / sizeof *own; i++)
         if (str_is(record->reason, own[i]))
@@ -200,6 +200,32 @@ static void check_scope(struct sim *sim, const struct sim_cancel *cancel)
     }
 }
 
+void check_linked(struct sim *sim, size_t run, const char *to)
+{
+    struct str target = str_of(to);
+    struct str root = str_cut(&target, '/');
+    if (sim->link_count == CANCELS_MAX)
+        return;
+    struct sim_link *link = &sim->link[sim->link_count++];
+    link->run = run;
+    copy_text(link->root, sizeof link->root, root);
+    copy_text(link->target, sizeof link->target, target.at != NULL ? target : root);
+}
+
+/* Where nothing was lost and nobody crashed, a cancel goes down every link of its scope. */
+static void check_links(struct sim *sim, const struct sim_cancel *cancel)
+{
+    for (size_t i = 0; i < sim->link_count; i++) {
+        const struct sim_link *link = &sim->link[i];
+        if (!is_in_scope(sim, &sim->run[link->run], cancel->root, cancel->target))
+            continue;
+        struct sim_cancel linked = {0};
+        memcpy(linked.root, link->root, sizeof linked.root);
+        memcpy(linked.target, link->target, sizeof linked.target);
+        check_scope(sim, &linked);
+    }
+}
+
 /* Can a broker find the run by its replica? A Redis that refuses the list and takes the run a
  * moment later leaves one that only a replica that lives repairs. */
 static bool is_listed(struct sim *sim, const struct sim_run *run, struct str owner)
@@ -235,9 +261,13 @@ static void check_record(struct sim *sim, const struct sim_run *run)
 
 void check_healed(struct sim *sim)
 {
-    for (size_t i = 0; i < sim->cancel_count; i++)
-        if (must_hold(sim, &sim->cancel[i]))
-            check_scope(sim, &sim->cancel[i]);
+    for (size_t i = 0; i < sim->cancel_count; i++) {
+        if (!must_hold(sim, &sim->cancel[i]))
+            continue;
+        check_scope(sim, &sim->cancel[i]);
+        if (sim->losses == 0 && sim->crashes == 0)
+            check_links(sim, &sim->cancel[i]);
+    }
     for (size_t i = 0; i < sim->run_count; i++)
         check_record(sim, &sim->run[i]);
     for (size_t i = 0; i < sim->ask_count; i++)

@@ -339,6 +339,14 @@ static void fence_answered(struct sim *sim, const struct ask *ask, const struct 
     check_granted(sim, ask->run, ask->text, reply->last);
 }
 
+static void link_answered(struct sim *sim, const struct ask *ask, const struct agent_reply *reply)
+{
+    tell(sim, "%s links %s: %s", sim->run[ask->run].id, ask->text,
+         reply->problem != PROBLEM_NONE ? problem_code(reply->problem) : "ok");
+    if (reply->problem == PROBLEM_NONE || reply->problem == PROBLEM_CANCELLED)
+        check_linked(sim, ask->run, ask->text);
+}
+
 void client_answered(struct sim *sim, uint64_t key, const struct agent_reply *reply)
 {
     for (size_t i = 0; i < sim->ask_count; i++) {
@@ -357,8 +365,7 @@ void client_answered(struct sim *sim, uint64_t key, const struct agent_reply *re
         else if (ask.kind == ASK_FENCE)
             fence_answered(sim, &ask, reply);
         else if (ask.kind == ASK_LINK)
-            tell(sim, "%s links %s: %s", sim->run[ask.run].id, ask.text,
-                 reply->problem != PROBLEM_NONE ? problem_code(reply->problem) : "ok");
+            link_answered(sim, &ask, reply);
         return;
     }
     violated(sim, "ask %llu is answered twice, or was never asked", (unsigned long long)key);

@@ -122,6 +122,17 @@ static void fences(struct sim *sim)
     client_fences(sim, run, write_id);
 }
 
+static void links(struct sim *sim)
+{
+    char to[2 * NAME_TEXT_MAX];
+    size_t from = any_run(sim), target = any_run(sim);
+    if (from == SIZE_MAX || from == target)
+        return;
+    const struct sim_run *run = &sim->run[target];
+    snprintf(to, sizeof to, "%s/%s", run->root, run->id);
+    client_links(sim, from, to);
+}
+
 static void crashes(struct sim *sim)
 {
     struct node *node = any_node(sim);
@@ -197,13 +208,13 @@ static void redis_writes(struct sim *sim)
 /* ---- how often ----------------------------------------------------------------------------- */
 static const struct weight calm[] = {
     {12, starts_root}, {40, starts_child},   {12, ends}, {14, cancels},
-    {3, fences},       {3, cancels_by_hand}, {6, cuts},
+    {3, fences},       {3, cancels_by_hand}, {4, links}, {6, cuts},
 };
 static const struct weight stormy[] = {
-    {8, starts_root},   {30, starts_child},   {8, ends},         {12, cancels},
-    {3, fences},        {3, cancels_by_hand}, {8, cuts},         {5, crashes},
-    {4, freezes},       {3, client_dies},     {3, redis_blinks}, {3, redis_rests},
-    {2, redis_refuses}, {4, redis_writes},
+    {8, starts_root}, {30, starts_child},   {8, ends},         {12, cancels},
+    {3, fences},      {3, cancels_by_hand}, {4, links},        {8, cuts},
+    {5, crashes},     {4, freezes},         {3, client_dies},  {3, redis_blinks},
+    {3, redis_rests}, {2, redis_refuses},   {4, redis_writes},
 };
 static const struct weight forgetful[] = {
     {8, starts_root}, {30, starts_child}, {8, ends},        {14, cancels},      {3, fences},

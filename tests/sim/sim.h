@@ -151,6 +151,10 @@ struct sim_cancel {
     bool is_pending;          /* and that one agentd alone knows of it */
     unsigned losses, crashes; /* when it was accepted */
 };
+struct sim_link { /* that a run was told is written, or refused because it was cancelled */
+    size_t run;
+    char root[NAME_TEXT_MAX], target[NAME_TEXT_MAX];
+};
 struct sim_ban { /* what Redis has recorded, and kept since */
     char root[NAME_TEXT_MAX], target[NAME_TEXT_MAX];
     bool is_kept;
@@ -183,7 +187,8 @@ struct sim {
     struct sim_cancel cancel[CANCELS_MAX];
     struct sim_end end[RUNS_MAX * 4];
     struct sim_ban ban[RUNS_MAX * 4];
-    size_t ban_count;
+    size_t ban_count, link_count;
+    struct sim_link link[CANCELS_MAX];
     struct ask { /* to a core, not answered yet */
         uint64_t ask;
         enum { ASK_START, ASK_END, ASK_ACK, ASK_FENCE, ASK_LINK, ASK_CANCEL } kind;
@@ -272,6 +277,7 @@ void check_call(struct sim *sim, const struct store_call *call,
                 const struct store_answer *answer); /* as Redis carries it out */
 void check_told(struct sim *sim, struct node *node, size_t run, const struct cancel_record *record);
 void check_granted(struct sim *sim, size_t run, const char *write_id, bool last);
+void check_linked(struct sim *sim, size_t run, const char *to);
 void check_loss(struct sim *sim);
 
 void check_healed(struct sim *sim);
