@@ -256,10 +256,8 @@ struct run_members {
     struct str to, write_id, bytes;
 };
 #define FIELD(name) API_FIELD(struct run_members, name)
-#define EPOCH                                                      \
-    {                                                              \
-        FIELD(epoch), .type = API_INT, .min = 1, .max = UINT32_MAX \
-    } /* the core asks for it */
+#define EPOCH \
+    {FIELD(epoch), .type = API_INT, .min = 1, .max = UINT32_MAX} /* the core asks for it */
 
 bool request_ack(struct http_request *request, const json_t *body, struct ask_ack *out)
 {

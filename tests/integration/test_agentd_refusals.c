@@ -72,12 +72,9 @@ static void check(const struct refusal *row)
     json_decref(json);
 }
 
-#define POST(route, text, ...)                                     \
-    {                                                              \
-        .method = "POST", .path = route, .body = text, __VA_ARGS__ \
-    }
-#define INVALID .status = 422, .code = "invalid"
-#define START   "/v1/runs"
+#define POST(route, text, ...) {.method = "POST", .path = route, .body = text, __VA_ARGS__}
+#define INVALID                .status = 422, .code = "invalid"
+#define START                  "/v1/runs"
 
 static void a_start_is_read_to_the_letter(void **state)
 {

@@ -458,10 +458,7 @@ static void a_client_that_dies(struct sim *sim)
 }
 
 static const struct story all[] = {
-#define T(name)     \
-    {               \
-#name, name \
-    }
+#define T(name) {#name, name}
     T(five_deep_in_one_hop),
     T(a_cancel_missed_while_offline),
     T(a_cancel_that_overtakes_its_start),

@@ -19,7 +19,7 @@ struct agent_world {
         uint64_t token;
         enum store_op op;
         size_t item_count;
-    } * open;
+    } *open;
     uint64_t last_ask; /* number of the last DO_ASK_CANCEL */
     char bytes[MESSAGE_MAX_BYTES];
 };
