@@ -81,6 +81,18 @@ static void poll_for(struct redis_socket *redis, int events)
     (void)uv_poll_start(&redis->poll, events, socket_ready); /* cannot fail on a handle of ours */
 }
 
+/* The scripts, all at once, are a peak that does not come again: its room is given back. */
+static void forget_sent(struct buf *unsent, size_t sent)
+{
+    enum { ROOM_KEPT = 64 * 1024 };
+    if (sent < unsent->len)
+        buf_drop(unsent, sent);
+    else if (unsent->room > ROOM_KEPT)
+        buf_fini(unsent);
+    else
+        buf_clear(unsent);
+}
+
 /* Writes directly; waits for the socket only when it takes no more. MSG_NOSIGNAL: a peer that is
  * gone must not kill the process. */
 static void flush(struct redis_socket *redis)
@@ -100,10 +112,7 @@ static void flush(struct redis_socket *redis)
             return;
         }
         *redis->bytes_out += (uint64_t)sent;
-        if ((size_t)sent == redis->unsent.len)
-            buf_clear(&redis->unsent);
-        else
-            buf_drop(&redis->unsent, (size_t)sent);
+        forget_sent(&redis->unsent, (size_t)sent);
     }
     poll_for(redis, UV_READABLE);
 }
