@@ -75,6 +75,9 @@ foreach(script IN LISTS scripts)
   string(SUBSTRING "${body}" 0 ${rest} shebang)
   string(SUBSTRING "${body}" ${rest} -1 body)
   set(all "${shebang}${common}${body}00 ")
+  # Comments and indentation would lie in the memory of every daemon and of Redis, once a script.
+  string(REGEX REPLACE "0a ((20 |0a )+)" "0a " all "${all}")
+  string(REGEX REPLACE "0a 2d 2d (([1-9a-f].|0[^a]) )*" "" all "${all}")
   string(REGEX REPLACE "(..) " "'\\\\x\\1'," all "${all}")
   string(REGEX REPLACE "(('....',)('....',)('....',)('....',)('....',)('....',)('....',)('....',))"
          "\\1\n    " all "${all}")

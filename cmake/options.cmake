@@ -19,6 +19,9 @@ endif()
 include(CheckPIESupported)
 check_pie_supported(LANGUAGES C)
 target_link_options(bw_options INTERFACE -Wl,-z,relro,-z,now -Wl,--as-needed)
+# What nobody calls is not carried around by every sidecar.
+target_compile_options(bw_options INTERFACE -ffunction-sections -fdata-sections)
+target_link_options(bw_options INTERFACE -Wl,--gc-sections)
 
 if(BRAKEWIRE_SANITIZE OR BRAKEWIRE_FUZZ)
   target_compile_options(bw_options INTERFACE -fsanitize=address,undefined -fno-sanitize-recover=all
