@@ -98,6 +98,8 @@ static void start_redis(struct stage *stage)
                           stage->dir,
                           "--maxclients",
                           "10000",
+                          "--hash-max-listpack-value",
+                          "256", /* as in deploy/redis/redis.conf */
                           "--tcp-backlog",
                           "2048",
                           NULL};
