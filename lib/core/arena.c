@@ -2,7 +2,7 @@
 
 #include "base/mem.h"
 
-enum { CHUNK_BYTES = 64 * 1024, ALIGNMENT = 16 };
+enum { CHUNK_BYTES = 16 * 1024, ALIGNMENT = 16 };
 
 struct arena_chunk {
     struct arena_chunk *next;
