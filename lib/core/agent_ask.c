@@ -4,7 +4,8 @@
 
 bool epoch_is_right(struct agent *agent, const struct agent_run *run, uint64_t ask, uint32_t epoch)
 {
-    if (epoch == run->epoch && !run->is_fenced)
+    bool is_its = epoch != 0 && (epoch == run->epoch || epoch == run->given_epoch);
+    if (is_its && !run->is_fenced)
         return true;
     struct agent_reply *reply = want_answer(agent, ask);
     run_fill_reply(agent, run, reply);
@@ -154,7 +155,8 @@ static void fence_by_verdict(struct agent *agent, struct call *call,
 {
     struct verdict verdict = verdict_of_answer(answer);
     verdict_apply(agent, call->run, &verdict);
-    answer_fence(agent, call->run, call->ask, PROBLEM_FENCED);
+    bool is_fenced = call->run->is_fenced; /* else: asked before our adoption was answered */
+    answer_fence(agent, call->run, call->ask, is_fenced ? PROBLEM_FENCED : PROBLEM_UNKNOWN_OUTCOME);
 }
 
 void fence_answered(struct agent *agent, struct call *call, const struct store_answer *answer)

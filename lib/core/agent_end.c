@@ -180,6 +180,17 @@ void end_send(struct agent *agent, struct agent_run *run, enum run_state state, 
     call_end(agent, run, &about);
 }
 
+void end_abandoned(struct agent *agent, struct agent_run *run, uint32_t epoch)
+{
+    struct str record = encode_end_record(agent, run, RUN_ERROR);
+    struct store_call *call = want_silent_call(agent, STORE_END);
+    call->root = str_of(run->root->id);
+    call->run = run->id;
+    call->epoch = epoch;
+    call->state = RUN_ERROR;
+    call->record = record;
+}
+
 /* What Redis never had is asserted first; what it may have is ended, and asserted when unknown. */
 void end_resend(struct agent *agent, struct agent_run *run)
 {
@@ -250,6 +261,21 @@ static void ended_before(struct agent *agent, struct call *call, const struct st
     answer_end(agent, run, call->ask, is_repeat ? PROBLEM_NONE : PROBLEM_OVER);
 }
 
+/* It was sent before an adoption of ours was answered, or there is another life. */
+static void end_fenced(struct agent *agent, struct call *call, const struct store_answer *answer)
+{
+    struct agent_run *run = call->run;
+    struct verdict verdict = verdict_of_answer(answer);
+    verdict_apply(agent, run, &verdict);
+    if (!run->is_fenced && answer->epoch == run->epoch) {
+        struct call again = {.kind = CALL_END, .run = run, .ask = call->ask, .asked = call->asked};
+        call_end(agent, run, &again);
+        return;
+    }
+    run->is_end_confirmed = true;
+    answer_end(agent, run, call->ask, PROBLEM_FENCED);
+}
+
 void end_answered(struct agent *agent, struct call *call, const struct store_answer *answer)
 {
     struct agent_run *run = call->run;
@@ -261,13 +287,9 @@ void end_answered(struct agent *agent, struct call *call, const struct store_ans
     case SAID_OVER:
         ended_before(agent, call, answer);
         break;
-    case SAID_FENCED: {
-        struct verdict verdict = verdict_of_answer(answer);
-        verdict_apply(agent, run, &verdict);
-        run->is_end_confirmed = true;
-        answer_end(agent, run, call->ask, PROBLEM_FENCED);
+    case SAID_FENCED:
+        end_fenced(agent, call, answer);
         break;
-    }
     case SAID_UNKNOWN:
         end_unknown(agent, call);
         break;

@@ -103,6 +103,7 @@ struct start {
     bool was_sent;     /* the script: from here on it may have happened */
     bool is_offline;   /* a look-up could not be made */
     bool claim_is_new; /* ours to drop when the start is refused */
+    bool replaces;     /* a life that was carried here until now */
     bool must_exist;   /* an id that only we mint, brought by a client */
     uint32_t epoch;    /* > 0: it has been started before, in this epoch */
     unsigned waits;    /* look-ups on their way */
@@ -135,7 +136,8 @@ struct agent_run {
     char *write_id; /* of the one checkpoint after the ban */
     struct wall started;
     uint32_t epoch, flags, reported, pid;
-    uint32_t calls; /* on their way, and asks; it is not forgotten before they are back */
+    uint32_t given_epoch; /* in the answer to its start; Redis may count on from there */
+    uint32_t calls;       /* on their way, and asks; it is not forgotten before they are back */
     enum run_state state, finished, asked;
     uint8_t stage, step, stop_count;
     bool is_in_map;
@@ -146,6 +148,7 @@ struct agent_run {
     bool ended_here; /* its end is ours to tell a Redis that forgot */
     bool is_claimed; /* its id needs bw:find */
     bool collateral_allowed, gone_cancels;
+    bool may_adopt;      /* it goes on with a run, and Redis could not be asked */
     bool ladder_goes_on; /* although the run is over: it may not be alive */
     bool process_is_open, process_has_exited, was_signalled;
     struct instant claimed_at;
@@ -365,6 +368,8 @@ void process_exit_due(struct agent *agent, struct agent_run *run);
 /* ---- agent_end.c ---- */
 void end_asked(struct agent *agent, const struct agent_event *event);
 void end_send(struct agent *agent, struct agent_run *run, enum run_state state, uint64_t ask);
+/* Nobody carries it any more, and nobody will. */
+void end_abandoned(struct agent *agent, struct agent_run *run, uint32_t epoch);
 void end_resend(struct agent *agent, struct agent_run *run); /* at link-up */
 void end_answered(struct agent *agent, struct call *call, const struct store_answer *answer);
 void finish(struct agent *agent, struct agent_run *run, enum run_state state,
@@ -402,6 +407,7 @@ struct verdict { /* what Redis says of a run: the common part of several answers
     enum run_state state, finished;
     uint32_t epoch, flags;
     struct str ban, record, path;
+    bool is_of_assert; /* fenced: another incarnation, be it in the same epoch */
 };
 struct verdict verdict_of_answer(const struct store_answer *answer);
 void verdict_apply(struct agent *agent, struct agent_run *run, const struct verdict *verdict);

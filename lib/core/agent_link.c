@@ -270,9 +270,20 @@ static void link_written(struct agent *agent, struct call *call, struct agent_li
                     is_late ? PROBLEM_CANCELLED : PROBLEM_NONE);
 }
 
+/* Another life has the link by now, and follows it. */
+static void answer_inherited(struct agent *agent, struct call *call, enum store_verdict said)
+{
+    if (call->ask == 0)
+        return;
+    enum problem problem = said == SAID_REFUSED ? PROBLEM_CANCELLED : PROBLEM_NONE;
+    answer_link(agent, call->run, call->ask, call->link_id, problem)->pending = said != SAID_LINKED;
+}
+
 void link_answered(struct agent *agent, struct call *call, const struct store_answer *answer)
 {
     struct agent_link *link = find_link(call->run, call->link_id);
+    if (link == NULL)
+        answer_inherited(agent, call, answer->verdict);
     if (link == NULL || call->kind == CALL_LINK_DONE)
         return; /* what was not written down is followed again by whoever reads the tree */
     struct verdict verdict = verdict_of_answer(answer);
@@ -294,7 +305,10 @@ void link_answered(struct agent *agent, struct call *call, const struct store_an
         break;
     case SAID_FENCED:
         verdict_apply(agent, call->run, &verdict);
-        link_impossible(agent, call, PROBLEM_FENCED, NULL);
+        if (call->run->is_fenced)
+            link_impossible(agent, call, PROBLEM_FENCED, NULL);
+        else
+            write_link(agent, call->run, link, CALL_LINK, call->ask);
         break;
     default:
         verdict_apply(agent, call->run, &verdict); /* unknown: asserted, and its links with it */

@@ -109,7 +109,8 @@ void report_answered(struct agent *agent, struct call *call, const struct store_
         struct agent_run *run = batch->run[i];
         bool is_answered = answer->verdict == SAID_OK && i < answer->item_count;
         enum store_verdict said = is_answered ? answer->item[i].verdict : answer->verdict;
-        if (!is_answered || said == SAID_UNKNOWN)
+        bool is_old = said == SAID_FENCED && is_answered && answer->item[i].epoch == run->epoch;
+        if (!is_answered || said == SAID_UNKNOWN || is_old)
             run->reported &= ~batch->flags[i];
         if (!is_answered || (said != SAID_FENCED && said != SAID_OVER))
             continue;

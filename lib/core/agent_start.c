@@ -137,7 +137,7 @@ static enum problem may_take_over(const struct agent_event *event, const struct 
                                   struct str hash)
 {
     const struct ask_start *start = event->start;
-    if (start->epoch != run->epoch)
+    if (start->epoch == 0 || (start->epoch != run->epoch && start->epoch != run->given_epoch))
         return PROBLEM_CONFLICT;
     if (!event->caller.operator_ && !str_eq(hash, str_of(run->client->hash)))
         return PROBLEM_FORBIDDEN;
@@ -158,7 +158,6 @@ static void replace(struct agent *agent, struct agent_run *run)
         finish(agent, run, RUN_LOST, RUN_NONE, "adopted");
     }
     ladder_stop(agent, run);
-    run_detach(agent, run);
     run_forget_if_due(agent, run);
 }
 
@@ -170,9 +169,9 @@ static bool is_of_another_tree(const struct ask_start *start, const struct place
     return says_where && !str_is(place->root, run->root->id);
 }
 
-/* True: answered. */
+/* True: answered. `old`: the life that this one replaces, as soon as nothing speaks against it. */
 static bool is_known_here(struct agent *agent, const struct agent_event *event,
-                          const struct place *place, struct str hash)
+                          const struct place *place, struct str hash, struct agent_run **old)
 {
     struct agent_run *run = run_find(agent, id_str(&place->id));
     if (run == NULL)
@@ -198,11 +197,14 @@ static bool is_known_here(struct agent *agent, const struct agent_event *event,
     else if (run_is_live(run->state))
         problem = may_take_over(event, run, hash);
     bool is_replaced = problem == PROBLEM_NONE && !(run_is_live(run->state) && is_same_life);
-    if (is_replaced)
-        replace(agent, run);
+    bool is_possible = agent->is_linked || agent->options.allow_without_redis;
+    if (is_replaced && !is_possible)
+        want_refusal(agent, event->ask, PROBLEM_UNAVAILABLE, "Redis is away");
+    else if (is_replaced)
+        *old = run;
     else
         answer_known(agent, event->ask, run, problem);
-    return !is_replaced;
+    return *old == NULL;
 }
 
 /* ---- look-ups before the script ------------------------------------------------------------ */
@@ -321,7 +323,7 @@ static void begin(struct agent *agent, struct agent_run *run)
 void start_send(struct agent *agent, struct agent_run *run)
 {
     struct start *start = run->start;
-    if (run->box != NULL && agent->options.mode != MODE_OBSERVE) {
+    if (run->box != NULL && start->epoch == 0 && agent->options.mode != MODE_OBSERVE) {
         start->refusal = start->refusal != NULL ? start->refusal : box_share(run->box);
         start_refuse(agent, run, PROBLEM_CANCELLED, "cancelled while it started", NULL);
         return;
@@ -347,11 +349,11 @@ void start_send(struct agent *agent, struct agent_run *run)
 
 /* ---- the ask ------------------------------------------------------------------------------- */
 /* What holds here refuses at once. A brought id that Redis may know as running is Redis' to answer,
- * unless Redis has not heard of the cancel. */
+ * unless Redis has not heard of the cancel. Who goes on with a run starts none: it is told. */
 static struct held *refusing_cancel(struct agent *agent, const struct ask_start *start,
                                     const struct place *place)
 {
-    if (agent->options.mode == MODE_OBSERVE)
+    if (agent->options.mode == MODE_OBSERVE || start->epoch > 0)
         return NULL;
     struct held *held = held_over_path(agent, place->root, place->parents);
     if (held == NULL)
@@ -427,6 +429,40 @@ static struct agent_run *make_pending(struct agent *agent, const struct agent_ev
     return NULL;
 }
 
+/* What belongs to the run, whichever life carries it: its children elsewhere, its last write. */
+static void inherit(struct agent_run *run, struct agent_run *old)
+{
+    run->links = old->links;
+    run->link_count = old->link_count;
+    run->link_room = old->link_room;
+    old->links = NULL;
+    old->link_count = old->link_room = 0;
+    for (size_t i = 0; i < run->link_count; i++)
+        run->links[i].is_asked = false; /* that answer goes to the old one */
+    run->write_id = old->write_id;
+    old->write_id = NULL;
+    run->is_frozen = old->is_frozen;
+    run->freeze_is_confirmed = old->freeze_is_confirmed;
+    run->start->replaces = true;
+    run->start->epoch = run_is_live(old->state) ? old->epoch : run->start->epoch;
+}
+
+/* The new life is there before the old one goes, so that their root stays listed. */
+static struct agent_run *make_instead(struct agent *agent, const struct agent_event *event,
+                                      const struct place *place, struct str hash, struct str meta,
+                                      struct agent_run *old)
+{
+    run_detach(agent, old);
+    struct agent_run *run = make_pending(agent, event, place, hash, meta);
+    if (run == NULL) {
+        old->is_in_map = map_add(&agent->runs, old->id, old);
+        return NULL;
+    }
+    inherit(run, old);
+    replace(agent, old);
+    return run;
+}
+
 static const char overloaded[] = "no more runs or clients here now";
 
 void start_asked(struct agent *agent, const struct agent_event *event)
@@ -446,7 +482,8 @@ void start_asked(struct agent *agent, const struct agent_event *event)
         want_refusal(agent, event->ask, PROBLEM_INVALID, wrong);
         return;
     }
-    if (is_known_here(agent, event, &place, hash))
+    struct agent_run *old = NULL;
+    if (is_known_here(agent, event, &place, hash, &old))
         return;
     if (path_depth(place.parents) >= PATH_MAX_IDS) {
         want_refusal(agent, event->ask, PROBLEM_FULL, "path");
@@ -462,7 +499,11 @@ void start_asked(struct agent *agent, const struct agent_event *event)
         want_refusal(agent, event->ask, PROBLEM_INVALID, "agent, thread or labels are too long");
         return;
     }
-    struct agent_run *run = is_full(agent) ? NULL : make_pending(agent, event, &place, hash, meta);
+    struct agent_run *run = NULL;
+    if (old != NULL)
+        run = make_instead(agent, event, &place, hash, meta, old);
+    else if (!is_full(agent))
+        run = make_pending(agent, event, &place, hash, meta);
     if (run != NULL) {
         begin(agent, run);
         return;

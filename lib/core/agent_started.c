@@ -90,6 +90,7 @@ static void join_root(struct agent *agent, struct agent_run *run, enum run_state
 static void answer_started(struct agent *agent, struct agent_run *run, bool is_created)
 {
     struct start *start = run->start;
+    run->given_epoch = run->epoch;
     for (size_t i = 0; i < start->ask_count; i++) {
         struct agent_reply reply = {.created = is_created && i == 0};
         run_fill_reply(agent, run, &reply);
@@ -174,6 +175,7 @@ void start_without_redis(struct agent *agent, struct agent_run *run, bool is_kno
         return;
     }
     /* What Redis may have is not refused but told: somebody must end it. */
+    may_be_there = may_be_there || start->epoch > 0;
     if (run->box != NULL && agent->options.mode != MODE_OBSERVE && !may_be_there) {
         start->refusal = box_share(run->box);
         start_refuse(agent, run, PROBLEM_CANCELLED, "cancelled while it started", NULL);
@@ -181,6 +183,7 @@ void start_without_redis(struct agent *agent, struct agent_run *run, bool is_kno
     }
     if (start->epoch > 0)
         run->epoch = start->epoch;
+    run->may_adopt = start->epoch > 0 && (start->takeover || start->replaces);
     run->flags |= RUN_FLAG_UNPROTECTED;
     set_deadline(agent, run, start->deadline);
     join_root(agent, run, RUN_RUNNING);
@@ -258,10 +261,11 @@ void start_adopt_answered(struct agent *agent, struct call *call, const struct s
         start_refuse(agent, run, PROBLEM_NOT_FOUND, NULL, NULL);
         break;
     case SAID_OFFLINE:
-        start_refuse(agent, run, PROBLEM_UNKNOWN_OUTCOME, "Redis went away", NULL);
+    case SAID_UNWRITABLE:
+        start_without_redis(agent, run, answer->verdict == SAID_UNWRITABLE);
         break;
     default:
-        start_refuse(agent, run, PROBLEM_UNAVAILABLE, "Redis cannot record it now", NULL);
+        start_refuse(agent, run, PROBLEM_UNAVAILABLE, "Redis refused the script", NULL);
         break;
     }
 }

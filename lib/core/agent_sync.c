@@ -48,6 +48,8 @@ static void gather_runs(struct agent *agent)
         list_init(&by_depth[i]);
     size_t at = 0;
     for (struct agent_run *run; (run = map_next(&agent->runs, &at)) != NULL;) {
+        if (run->links_due.ms != INSTANT_NEVER.ms)
+            links_follow(agent, run); /* what could not be asked for while Redis was away */
         if (!run_is_listed_live(run))
             continue;
         if (run->is_confirmed) {

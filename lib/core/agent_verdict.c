@@ -108,8 +108,9 @@ void verdict_apply(struct agent *agent, struct agent_run *run, const struct verd
         must_stop(agent, run, verdict);
         break;
     case SAID_FENCED:
-        fenced(agent, run, verdict);
-        break;
+        if (verdict->is_of_assert || verdict->epoch > run->epoch)
+            fenced(agent, run, verdict);
+        break; /* else the call was older than our own adoption */
     case SAID_OVER:
         end_this_life(agent, run, over_reason(verdict->state), verdict, verdict->state);
         break;
@@ -127,7 +128,7 @@ void verdict_apply(struct agent *agent, struct agent_run *run, const struct verd
 }
 
 /* ---- assert -------------------------------------------------------------------------------- */
-void assert_send(struct agent *agent, struct agent_run *run, bool is_sync)
+static void call_assert(struct agent *agent, struct agent_run *run, bool is_sync, bool adopts)
 {
     if (run->is_asserting)
         return;
@@ -150,6 +151,22 @@ void assert_send(struct agent *agent, struct agent_run *run, bool is_sync)
     call->meta = run->meta;
     call->deadline = run_deadline_left(agent, run);
     call->token_hash = str_of(run->client->hash);
+    call->adopt = adopts;
+}
+
+void assert_send(struct agent *agent, struct agent_run *run, bool is_sync)
+{
+    call_assert(agent, run, is_sync, false);
+}
+
+/* The life before still stands in Redis, in the very epoch that this one was to go on from. */
+static bool adopts_now(struct agent *agent, struct agent_run *run, uint32_t stored_epoch)
+{
+    bool is_free = run->may_adopt && stored_epoch == run->epoch && run_is_listed_live(run);
+    run->may_adopt = false;
+    if (is_free)
+        call_assert(agent, run, true, true);
+    return is_free;
 }
 
 /* Nothing of the tree was there before it. */
@@ -167,6 +184,7 @@ void assert_answered(struct agent *agent, struct call *call, const struct store_
     run->is_asserting = false;
     agent->asserts_open--;
     struct verdict verdict = verdict_of_answer(answer);
+    verdict.is_of_assert = true;
     switch (answer->verdict) {
     case SAID_ADOPTED:
     case SAID_STOP:
@@ -177,7 +195,14 @@ void assert_answered(struct agent *agent, struct call *call, const struct store_
         links_resend(agent, run);
         freeze_resend(agent, run);
         break;
+    case SAID_UNAUTHORIZED:
+        verdict.said = SAID_FENCED;
+        verdict_apply(agent, run, &verdict);
+        break;
     case SAID_FENCED:
+        if (!adopts_now(agent, run, answer->epoch))
+            verdict_apply(agent, run, &verdict);
+        break;
     case SAID_OVER:
         verdict_apply(agent, run, &verdict);
         break;

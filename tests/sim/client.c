@@ -70,9 +70,13 @@ size_t client_run(struct sim *sim, struct client *client, const char *id, const 
     return place;
 }
 
-static struct ask_start start_of(const struct sim_run *run, size_t place)
+/* A later life of the client takes over what an earlier one began. */
+static struct ask_start start_of(const struct sim *sim, const struct sim_run *run, size_t place)
 {
+    const struct client *client = &sim->client[run->client];
     struct ask_start start = {
+        .incarnation = str_of(client->incarnation),
+        .takeover = client->incarnation[0] != '\0',
         .run_id = str_of(run->id),
         .path = str_of(run->parents),
         .path_was_given = run->parents[0] != '\0',
@@ -100,9 +104,8 @@ void client_asks_start(struct sim *sim, size_t place)
         later(sim, place, CLIENT_STARTS, RUN_NONE, AGAIN_MS);
         return;
     }
-    if (run->phase == RUN_ASKED)
-        run->process_is_alive = run->has_process;
-    struct ask_start start = start_of(run, place);
+    run->process_is_alive = run->has_process;
+    struct ask_start start = start_of(sim, run, place);
     size_t ask = ask_open(sim, (struct ask){.kind = ASK_START, .run = place});
     node_feed(sim, node,
               (struct agent_event){.kind = AGENT_ASKED_START,
@@ -142,6 +145,7 @@ static void start_answered(struct sim *sim, size_t place, const struct agent_rep
         tell(sim, "%s %s%s", run->id, run->phase == RUN_ALIVE ? "is carried on" : "starts",
              reply->is_protected ? "" : " unprotected");
         run->phase = RUN_ALIVE;
+        run->told_life = reply->created ? 0 : run->told_life; /* another life is told for itself */
         run->epoch = reply->epoch;
         run->is_protected = reply->is_protected;
         break;
@@ -438,6 +442,8 @@ static bool notices_later(struct sim *sim, const struct node *node, enum flight_
     struct flight *flight = fly(sim, kind, node->frozen_until + 1);
     flight->run = run;
     flight->on = true;
+    flight->node = node->index;
+    flight->conn = node->life; /* another life never notices */
     if (client != NULL) {
         flight->client = client->index;
         flight->life = client->life;
@@ -494,6 +500,40 @@ void client_leaves(struct sim *sim, struct client *client)
         return;
     node_feed(sim, node,
               (struct agent_event){.kind = AGENT_CLIENT_WENT, .caller = caller_of(client)});
+}
+
+static void outlives_its_process(struct sim *sim, size_t place)
+{
+    struct sim_run *run = &sim->run[place];
+    struct node *node = node_of(sim, run);
+    run->client_life++;
+    run->told_life = 0;
+    run->is_ending = run->was_signalled = run->process_is_alive = false;
+    if (node->is_alive && !notices_later(sim, node, FLY_PROCESS, place, NULL))
+        feed_process(sim, place, AGENT_PROCESS_EXITED);
+}
+
+/* Another process with the same token, and another incarnation. */
+void client_restarts(struct sim *sim, struct client *client)
+{
+    if (!client->is_alive)
+        return;
+    tell(sim, "%s starts over", client->name);
+    snprintf(client->incarnation, sizeof client->incarnation, "life%u", ++client->life);
+    for (size_t i = 0; i < sim->run_count; i++) {
+        if (sim->run[i].client != client->index)
+            continue;
+        if (sim->run[i].phase == RUN_ASKED)
+            run_dies(&sim->run[i]);
+        else if (sim->run[i].phase == RUN_ALIVE)
+            outlives_its_process(sim, i);
+    }
+    if (client->is_connected)
+        client_leaves(sim, client);
+    client->is_connected = false;
+    struct flight *flight = fly(sim, FLY_REGISTER, sim->now + some_ms(sim, 10, 3000));
+    flight->client = client->index;
+    flight->life = client->life;
 }
 
 void client_crashes(struct sim *sim, struct client *client)

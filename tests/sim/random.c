@@ -163,6 +163,11 @@ static void client_dies(struct sim *sim)
     client_crashes(sim, any_client(sim));
 }
 
+static void client_begins_again(struct sim *sim)
+{
+    client_restarts(sim, any_client(sim));
+}
+
 static void redis_blinks(struct sim *sim)
 {
     redis_start(sim, true);
@@ -207,14 +212,15 @@ static void redis_writes(struct sim *sim)
 
 /* ---- how often ----------------------------------------------------------------------------- */
 static const struct weight calm[] = {
-    {12, starts_root}, {40, starts_child},   {12, ends}, {14, cancels},
-    {3, fences},       {3, cancels_by_hand}, {4, links}, {6, cuts},
+    {12, starts_root}, {40, starts_child}, {12, ends},
+    {14, cancels},     {3, fences},        {3, cancels_by_hand},
+    {4, links},        {6, cuts},          {3, client_begins_again},
 };
 static const struct weight stormy[] = {
-    {8, starts_root}, {30, starts_child},   {8, ends},         {12, cancels},
-    {3, fences},      {3, cancels_by_hand}, {4, links},        {8, cuts},
-    {5, crashes},     {4, freezes},         {3, client_dies},  {3, redis_blinks},
-    {3, redis_rests}, {2, redis_refuses},   {4, redis_writes},
+    {8, starts_root},  {30, starts_child},   {8, ends},          {12, cancels},
+    {3, fences},       {3, cancels_by_hand}, {4, links},         {8, cuts},
+    {5, crashes},      {4, freezes},         {3, client_dies},   {3, client_begins_again},
+    {3, redis_blinks}, {3, redis_rests},     {2, redis_refuses}, {4, redis_writes},
 };
 static const struct weight forgetful[] = {
     {8, starts_root}, {30, starts_child}, {8, ends},        {14, cancels},      {3, fences},

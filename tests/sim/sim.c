@@ -220,10 +220,11 @@ static void arrive(struct sim *sim, struct flight *flight)
         node_thaw(sim, node, flight->life);
         break;
     case FLY_PROCESS:
-        process_dies(sim, flight->run, flight->on);
+        if (!flight->on || flight->conn == node->life)
+            process_dies(sim, flight->run, flight->on);
         break;
     case FLY_WENT:
-        if (sim->client[flight->client].life == flight->life)
+        if (sim->client[flight->client].life == flight->life && flight->conn == node->life)
             client_leaves(sim, &sim->client[flight->client]);
         break;
     case FLY_CLIENT:

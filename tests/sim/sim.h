@@ -122,6 +122,7 @@ struct client {
     unsigned life;
     bool is_alive, is_connected; /* its stream is open */
     char hash[NAME_TEXT_MAX];
+    char incarnation[16]; /* "": the first life, which needs no name */
 };
 enum run_phase { RUN_ASKED, RUN_ALIVE, RUN_DEAD, RUN_REFUSED_START };
 struct sim_run {
@@ -259,6 +260,7 @@ void client_acks(struct sim *sim, size_t run);
 void client_fences(struct sim *sim, size_t run, const char *write_id);
 void client_links(struct sim *sim, size_t run, const char *to);
 void client_crashes(struct sim *sim, struct client *client);
+void client_restarts(struct sim *sim, struct client *client);
 void client_registers(struct sim *sim, struct client *client);
 void client_hears(struct sim *sim, size_t run, const struct cancel_record *record,
                   struct span grace);
