@@ -1,12 +1,10 @@
 /* The types of options: text -> field -> text. */
-#include <errno.h>
-#include <fcntl.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/mem.h"
 #include "base/mono.h"
 #include "io/conf_parts.h"
+#include "io/secret_file.h"
 
 enum { SECRET_MAX = 64 << 10 };
 
@@ -143,25 +141,6 @@ static enum err list_of(const char *text, struct conf_list *out)
     return ERR_OK;
 }
 
-static enum err read_whole(const char *path, struct buf *out)
-{
-    char chunk[4096];
-    ssize_t len;
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return ERR_SYSTEM;
-    do {
-        len = read(fd, chunk, sizeof chunk);
-        if (len > 0)
-            (void)buf_add(out, chunk, (size_t)len);
-    } while ((len > 0 && !out->failed) || (len < 0 && errno == EINTR));
-    int saved = errno;
-    explicit_bzero(chunk, sizeof chunk);
-    close(fd);
-    errno = saved;
-    return len < 0 ? ERR_SYSTEM : out->failed ? ERR_TOO_LARGE : ERR_OK;
-}
-
 static void wipe(char *secret)
 {
     if (secret != NULL)
@@ -172,12 +151,8 @@ static void wipe(char *secret)
 /* The field gets the content; the path follows behind its NUL, for whoever prints the settings. */
 static enum err secret_of(const char *path, char **out, struct buf *why)
 {
-    struct buf content = {.limit = SECRET_MAX};
-    enum err err = read_whole(path, &content);
-    if (err == ERR_SYSTEM)
-        buf_addf(why, "cannot be read: %s", strerror(errno));
-    else if (err == ERR_TOO_LARGE)
-        buf_addf(why, "is larger than %d bytes", SECRET_MAX);
+    struct buf content = {0};
+    enum err err = secret_file_read(path, SECRET_MAX, &content, why);
     struct str secret = buf_str(&content);
     if (secret.len > 0 && secret.at[secret.len - 1] == '\n')
         secret.len--;
@@ -193,9 +168,7 @@ static enum err secret_of(const char *path, char **out, struct buf *why)
         strcpy(both + secret.len + 1, path);
         *out = both;
     }
-    if (content.bytes != NULL)
-        explicit_bzero(content.bytes, content.len);
-    buf_fini(&content);
+    secret_wipe(&content);
     return err == ERR_OK && both == NULL ? ERR_NOMEM : err;
 }
 
