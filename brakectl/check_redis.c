@@ -79,12 +79,13 @@ static bool select_db(struct probe *probe, int db)
 static bool reach(struct probe *probe, const struct check_redis *redis, const struct redis_url *url)
 {
     const struct timeval patience = {.tv_sec = CHECK_MS / 1000};
-    probe->redis = url->path != NULL ? redisConnectUnixWithTimeout(url->path, patience)
-                                     : redisConnectWithTimeout(url->host, url->port, patience);
+    probe->redis = url->path != NULL
+                       ? redisConnectUnixWithTimeout(url->path, patience)
+                       : redisConnectWithTimeout(url->host[0].name, url->host[0].port, patience);
     if (probe->redis == NULL || probe->redis->err != 0) {
         found(probe->findings, FOUND_BAD, "redis: reachable",
               "start it, or say where it is: --redis URL", "%s: %s",
-              url->path != NULL ? url->path : url->host,
+              url->path != NULL ? url->path : url->host[0].name,
               probe->redis != NULL ? probe->redis->errstr : "out of memory");
         return false;
     }
@@ -308,7 +309,10 @@ void check_redis(const struct check_redis *redis, struct findings *findings)
         return;
     }
     make_id(probe.id);
-    if (reach(&probe, redis, &url))
+    if (url.is_tls || url.kind != REDIS_ALONE)
+        found(findings, FOUND_BAD, "redis: url", "name one server without TLS",
+              "this kind of url is not looked into");
+    else if (reach(&probe, redis, &url))
         look(&probe);
     if (probe.redis != NULL)
         redisFree(probe.redis);

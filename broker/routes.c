@@ -141,14 +141,12 @@ static json_t *redis_address(const char *text)
 {
     struct redis_url url;
     const char *why;
-    json_t *json;
     if (redis_url_parse(text, &url, &why) != ERR_OK)
         return NULL;
-    if (url.path != NULL)
-        json = json_sprintf("unix://%s", url.path);
-    else
-        json = json_sprintf(strchr(url.host, ':') != NULL ? "redis://[%s]:%d" : "redis://%s:%d",
-                            url.host, url.port);
+    struct buf shown = {0};
+    redis_url_print(&url, &shown);
+    json_t *json = json_stringn(shown.bytes, shown.len);
+    buf_fini(&shown);
     redis_url_fini(&url);
     return json;
 }

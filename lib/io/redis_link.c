@@ -43,6 +43,7 @@ struct redis_link {
     unsigned alive; /* handles, sockets and requests that still point here */
 
     struct redis_url url;
+    struct redis_host place; /* where to connect; name NULL: to the path of the url */
     char *client_name;
     struct span connect_timeout, ping_every, backoff_max;
     size_t queue_max;
@@ -75,6 +76,7 @@ static void release(struct redis_link *link)
     void *owner = link->owner;
     redis_url_fini(&link->url);
     redis_queue_fini(&link->queue);
+    mem_free(link->place.name);
     mem_free(link->client_name);
     mem_free(link);
     events->on_closed(owner);
@@ -322,7 +324,7 @@ static void connect_to_address(struct redis_link *link)
     struct redis_place place = {
         .path = link->url.path,
         .address = link->resolver.address[link->address_at],
-        .port = link->url.port,
+        .port = link->place.port,
         .silence = {2 * link->ping_every.ms},
         .bytes_in = &link->stats.bytes_in,
         .bytes_out = &link->stats.bytes_out,
@@ -341,7 +343,7 @@ static void host_resolved(void *owner, const char *why)
     struct redis_link *link = owner;
     if (link->phase == LINK_RESOLVING && link->resolver.count == 0) {
         char text[WHY_ROOM];
-        snprintf(text, sizeof text, "cannot resolve %.128s: %s", link->url.host,
+        snprintf(text, sizeof text, "cannot resolve %.128s: %s", link->place.name,
                  why != NULL ? why : "it has no address");
         drop(link, text);
     } else if (link->phase == LINK_RESOLVING) {
@@ -356,9 +358,9 @@ static void begin_attempt(struct redis_link *link)
     uv_timer_start(&link->alarm, alarm_rang, (uint64_t)link->connect_timeout.ms, 0);
     link->phase = LINK_RESOLVING;
     link->address_at = 0;
-    bool known = link->url.path != NULL;
+    bool known = link->place.name == NULL;
     if (!known && !link->resolver.busy) {
-        if (resolver_ask(link->loop, &link->resolver, link->url.host, &known) != ERR_OK) {
+        if (resolver_ask(link->loop, &link->resolver, link->place.name, &known) != ERR_OK) {
             drop(link, "cannot ask for the host's address");
             return;
         }
@@ -382,10 +384,25 @@ static struct span span_or(struct span given, struct span fallback)
     return given.ms > 0 ? given : fallback;
 }
 
+static enum err choose_place(struct redis_link *link, const struct redis_target *target)
+{
+    const struct redis_url *url = &link->url;
+    if (url->path != NULL)
+        return ERR_OK;
+    if (url->is_tls || (url->kind != REDIS_ALONE && target->host == NULL))
+        return ERR_INVALID;
+    const char *name = target->host != NULL ? target->host : url->host[0].name;
+    link->place.port = target->host != NULL ? target->port : url->host[0].port;
+    link->place.name = mem_copy(str_of(name));
+    return link->place.name != NULL ? ERR_OK : ERR_NOMEM;
+}
+
 static enum err copy_target(struct redis_link *link, const struct redis_target *target)
 {
     const char *why;
     enum err err = redis_url_parse(target->url, &link->url, &why);
+    if (err == ERR_OK)
+        err = choose_place(link, target);
     if (err != ERR_OK)
         return err;
     if (!replace_text(&link->url.user, target->user)
@@ -410,6 +427,7 @@ enum err redis_link_open(uv_loop_t *loop, const struct redis_target *target,
     enum err err = copy_target(link, target);
     if (err != ERR_OK) {
         redis_url_fini(&link->url);
+        mem_free(link->place.name);
         mem_free(link->client_name);
         mem_free(link);
         return err;

@@ -23,11 +23,12 @@ struct redis_link;
 
 /* All strings are copied by redis_link_open(). */
 struct redis_target {
-    const char
-        *url; /* redis://[user[:password]@]host[:port][/db], or unix://path[?db=n] or a path */
-    const char *user;        /* NULL or "": the default user; overrides the url's */
-    const char *password;    /* NULL or "": none */
-    const char *client_name; /* CLIENT SETNAME */
+    const char *url;  /* io/redis_url.h; one of several servers only together with `host` */
+    const char *host; /* NULL: the url's own. Else connect there, as the url says: its login, TLS */
+    int port;         /* of `host` */
+    const char *user; /* NULL or "": the default user; overrides the url's */
+    const char *password;                                 /* NULL or "": none */
+    const char *client_name;                              /* CLIENT SETNAME */
     struct span connect_timeout, ping_every, backoff_max; /* 0: 3 s, 3 s, 2 s */
     uint64_t seed;                                        /* jitter */
     size_t queue_max; /* commands in flight; 0: 100,000; one more is refused with ERR_FULL */
@@ -51,8 +52,8 @@ struct redis_link_events {
  *        An error reply is a reply (REDIS_REPLY_ERROR). */
 typedef void (*redis_answered)(void *owner, const struct redisReply *reply);
 
-/* ERR_INVALID: the url does not parse (redis_url_parse() says why); ERR_NOMEM. Then no callback is
- * ever made. */
+/* ERR_INVALID: the url does not parse (redis_url_parse() says why), or names several servers;
+ * ERR_NOMEM. Then no callback is ever made. */
 enum err redis_link_open(uv_loop_t *loop, const struct redis_target *target,
                          const struct redis_link_events *events, void *owner,
                          struct redis_link **out) MUST_CHECK;

@@ -5,14 +5,26 @@
 
 #include "base/mem.h"
 
-enum { REDIS_PORT = 6379, DATABASE_LAST = 65535 };
+enum { REDIS_PORT = 6379, SENTINEL_PORT = 26379, DATABASE_LAST = 65535 };
+
+static const struct {
+    const char *text;
+    enum redis_kind_of_url kind;
+    bool is_tls;
+} schemes[] = {
+    {"redis://", REDIS_ALONE, false},           {"rediss://", REDIS_ALONE, true},
+    {"sentinel://", REDIS_SENTINEL, false},     {"sentinels://", REDIS_SENTINEL, true},
+    {"redis+cluster://", REDIS_CLUSTER, false}, {"rediss+cluster://", REDIS_CLUSTER, true},
+};
 
 void redis_url_fini(struct redis_url *url)
 {
     if (url->password != NULL)
         explicit_bzero(url->password, strlen(url->password));
-    mem_free(url->host);
+    for (size_t i = 0; i < url->host_count; i++)
+        mem_free(url->host[i].name);
     mem_free(url->path);
+    mem_free(url->master);
     mem_free(url->user);
     mem_free(url->password);
     *url = (struct redis_url){0};
@@ -49,8 +61,7 @@ static enum err copy_unescaped(struct str text, char **out, const char **why)
         int byte = text.at[i] == '%' ? escaped_byte(text, i) : text.at[i];
         if (byte == -1 && text.at[i] == '%') {
             mem_free(copy);
-            *why =
-                "a % in the user or password must be followed by two hex digits (write %25 for %)";
+            *why = "a % must be followed by two hex digits, not 00 (write %25 for % itself)";
             return ERR_INVALID;
         }
         i += text.at[i] == '%' ? 2 : 0;
@@ -83,14 +94,14 @@ static enum err read_login(struct str login, struct redis_url *url, const char *
     return err;
 }
 
-static enum err read_port(struct str text, struct redis_url *url, const char **why)
+static enum err read_port(struct str text, struct redis_host *host, const char **why)
 {
     int64_t port = 0;
     if (!str_to_int(text, &port) || port < 1 || port > 65535) {
         *why = "the port must be a number from 1 to 65535";
         return ERR_INVALID;
     }
-    url->port = (int)port;
+    host->port = (int)port;
     return ERR_OK;
 }
 
@@ -125,28 +136,67 @@ static enum err read_host(struct str place, struct redis_url *url, const char **
         *why = "the host is missing";
         return ERR_INVALID;
     }
-    url->port = REDIS_PORT;
-    url->host = mem_copy(host);
-    if (url->host == NULL)
+    struct redis_host *made = &url->host[url->host_count];
+    made->port = url->kind == REDIS_SENTINEL ? SENTINEL_PORT : REDIS_PORT;
+    made->name = mem_copy(host);
+    if (made->name == NULL)
         return ERR_NOMEM;
-    return port.len > 0 ? read_port(port, url, why) : ERR_OK;
+    url->host_count++;
+    return port.len > 0 ? read_port(port, made, why) : ERR_OK;
 }
 
-/* [user[:password]@]host[:port][/db]; the last @ counts, a password may hold one unescaped. */
+/* host[:port],host[:port],… */
+static enum err read_hosts(struct str places, struct redis_url *url, const char **why)
+{
+    enum err err = ERR_OK;
+    do {
+        if (url->host_count == REDIS_HOSTS_MAX) {
+            *why = "more than 16 hosts";
+            return ERR_INVALID;
+        }
+        err = read_host(str_cut(&places, ','), url, why);
+    } while (err == ERR_OK && places.at != NULL);
+    if (err == ERR_OK && url->kind == REDIS_ALONE && url->host_count > 1) {
+        *why = "several hosts go with sentinel:// or redis+cluster://, redis:// has one";
+        return ERR_INVALID;
+    }
+    return err;
+}
+
+/* What follows the hosts: database, or name of the master and database, or nothing. */
+static enum err read_rest(struct str rest, struct redis_url *url, const char **why)
+{
+    if (url->kind == REDIS_CLUSTER && rest.len > 0) {
+        *why = "a cluster has one database only: nothing may follow the hosts";
+        return ERR_INVALID;
+    }
+    if (url->kind != REDIS_SENTINEL)
+        return read_database(rest, url, why);
+    struct str master = str_cut(&rest, '/');
+    if (master.len == 0) {
+        *why = "the name of the master must follow: sentinel://host:port,host:port/NAME";
+        return ERR_INVALID;
+    }
+    enum err err = copy_unescaped(master, &url->master, why);
+    return err == ERR_OK ? read_database(rest, url, why) : err;
+}
+
+/* The last @ counts: a password may hold one unescaped. */
 static enum err read_tcp(struct str rest, struct redis_url *url, const char **why)
 {
-    struct str db = rest;
-    const char *at = memrchr(rest.at, '@', rest.len);
+    struct str places = rest;
+    const char *at = rest.len > 0 ? memrchr(rest.at, '@', rest.len) : NULL;
     if (at != NULL) {
         struct str login = {rest.at, (size_t)(at - rest.at)};
         enum err err = read_login(login, url, why);
         if (err != ERR_OK)
             return err;
-        db = (struct str){at + 1, rest.len - login.len - 1};
+        places = (struct str){at + 1, rest.len - login.len - 1};
     }
-    struct str place = str_cut(&db, '/');
-    enum err err = read_host(place, url, why);
-    return err == ERR_OK ? read_database(db, url, why) : err;
+    struct str behind = places;
+    places = str_cut(&behind, '/');
+    enum err err = read_hosts(places, url, why);
+    return err == ERR_OK ? read_rest(behind, url, why) : err;
 }
 
 static enum err read_unix(struct str rest, struct redis_url *url, const char **why)
@@ -178,25 +228,70 @@ static bool cut_scheme(struct str *text, const char *scheme)
     return true;
 }
 
-enum err redis_url_parse(const char *text, struct redis_url *out, const char **why)
+static enum err read_url(const char *text, struct redis_url *url, const char **why)
 {
     struct str rest = str_of(text);
+    for (size_t i = 0; i < sizeof schemes / sizeof *schemes; i++) {
+        if (!cut_scheme(&rest, schemes[i].text))
+            continue;
+        url->kind = schemes[i].kind;
+        url->is_tls = schemes[i].is_tls;
+        return read_tcp(rest, url, why);
+    }
+    bool is_path = strchr(text, '/') != NULL && strstr(text, "://") == NULL;
+    if (is_path || cut_scheme(&rest, "unix://"))
+        return read_unix(rest, url, why);
+    *why =
+        "it must begin with redis://, rediss://, sentinel://, redis+cluster:// or unix://, or be "
+        "the path of a socket";
+    return ERR_INVALID;
+}
+
+enum err redis_url_parse(const char *text, struct redis_url *out, const char **why)
+{
     struct redis_url url = {0};
-    enum err err = ERR_INVALID;
-    if (cut_scheme(&rest, "redis://"))
-        err = read_tcp(rest, &url, why);
-    else if (cut_scheme(&rest, "unix://"))
-        err = read_unix(rest, &url, why);
-    else if (cut_scheme(&rest, "rediss://"))
-        *why = "rediss:// (TLS to Redis) is not supported; use a TLS tunnel or a Unix socket";
-    else if (strchr(text, '/') != NULL && strstr(text, "://") == NULL)
-        err = read_unix(rest, &url, why);
-    else
-        *why = "it must begin with redis:// or unix://, or be the path of a socket";
+    enum err err = read_url(text, &url, why);
     if (err != ERR_OK) {
         redis_url_fini(&url);
         return err;
     }
     *out = url;
     return ERR_OK;
+}
+
+/* The name of a master may hold what means something else in a url. */
+static void print_escaped(const char *text, struct buf *out)
+{
+    for (const char *at = text; *at != '\0'; at++) {
+        bool is_plain = (*at >= 'a' && *at <= 'z') || (*at >= 'A' && *at <= 'Z')
+                        || (*at >= '0' && *at <= '9') || strchr("-._", *at) != NULL;
+        (void)buf_addf(out, is_plain ? "%c" : "%%%02X", is_plain ? *at : (unsigned char)*at);
+    }
+}
+
+static void print_hosts(const struct redis_url *url, struct buf *out)
+{
+    for (size_t i = 0; i < sizeof schemes / sizeof *schemes; i++)
+        if (schemes[i].kind == url->kind && schemes[i].is_tls == url->is_tls)
+            (void)buf_add_text(out, schemes[i].text);
+    for (size_t i = 0; i < url->host_count; i++) {
+        const struct redis_host *host = &url->host[i];
+        bool is_ipv6 = strchr(host->name, ':') != NULL;
+        (void)buf_addf(out, is_ipv6 ? "%s[%s]:%d" : "%s%s:%d", i > 0 ? "," : "", host->name,
+                       host->port);
+    }
+}
+
+void redis_url_print(const struct redis_url *url, struct buf *out)
+{
+    if (url->path != NULL)
+        (void)buf_addf(out, "unix://%s", url->path);
+    else
+        print_hosts(url, out);
+    if (url->master != NULL) {
+        (void)buf_add_text(out, "/");
+        print_escaped(url->master, out);
+    }
+    if (url->db != 0)
+        (void)buf_addf(out, url->path != NULL ? "?db=%d" : "/%d", url->db);
 }

@@ -442,15 +442,15 @@ static void urls_are_read(void **state)
     assert_int_equal(redis_url_parse("redis://a%40b:p%3Aq@h.example:7000/3", &url, &why), ERR_OK);
     assert_string_equal(url.user, "a@b");
     assert_string_equal(url.password, "p:q");
-    assert_string_equal(url.host, "h.example");
-    assert_int_equal(url.port, 7000);
+    assert_string_equal(url.host[0].name, "h.example");
+    assert_int_equal(url.host[0].port, 7000);
     assert_int_equal(url.db, 3);
     redis_url_fini(&url);
     assert_int_equal(redis_url_parse("redis://:secret@[::1]", &url, &why), ERR_OK);
     assert_null(url.user);
     assert_string_equal(url.password, "secret");
-    assert_string_equal(url.host, "::1");
-    assert_int_equal(url.port, 6379);
+    assert_string_equal(url.host[0].name, "::1");
+    assert_int_equal(url.host[0].port, 6379);
     redis_url_fini(&url);
     assert_int_equal(redis_url_parse("unix:///run/r.sock?db=2", &url, &why), ERR_OK);
     assert_string_equal(url.path, "/run/r.sock");
@@ -458,13 +458,80 @@ static void urls_are_read(void **state)
     redis_url_fini(&url);
 }
 
+static void urls_of_several_servers_are_read(void **state)
+{
+    (void)state;
+    const char *why = NULL;
+    struct redis_url url;
+    assert_int_equal(redis_url_parse("SENTINELS://u:p@s1,[::1]:7,s3:8/my%20master/4", &url, &why),
+                     ERR_OK);
+    assert_int_equal(url.kind, REDIS_SENTINEL);
+    assert_true(url.is_tls);
+    assert_int_equal(url.host_count, 3);
+    assert_string_equal(url.host[0].name, "s1");
+    assert_int_equal(url.host[0].port, 26379);
+    assert_string_equal(url.host[1].name, "::1");
+    assert_int_equal(url.host[2].port, 8);
+    assert_string_equal(url.master, "my master");
+    assert_int_equal(url.db, 4);
+    redis_url_fini(&url);
+    assert_int_equal(redis_url_parse("redis+cluster://a,b:7001", &url, &why), ERR_OK);
+    assert_int_equal(url.kind, REDIS_CLUSTER);
+    assert_false(url.is_tls);
+    assert_int_equal(url.host[0].port, 6379);
+    assert_int_equal(url.host[1].port, 7001);
+    redis_url_fini(&url);
+}
+
+static void a_printed_url_says_the_same_without_the_login(void **state)
+{
+    (void)state;
+    static const char *const said[][2] = {
+        {"redis://u:p@h", "redis://h:6379"},
+        {"rediss://[::1]:7/3", "rediss://[::1]:7/3"},
+        {"/run/r?db=1", "unix:///run/r?db=1"},
+        {"sentinel://:p@a,b/m%2Fn/2", "sentinel://a:26379,b:26379/m%2Fn/2"},
+        {"rediss+cluster://a,b:1", "rediss+cluster://a:6379,b:1"},
+    };
+    for (size_t i = 0; i < sizeof said / sizeof *said; i++) {
+        const char *why = NULL;
+        struct redis_url url;
+        struct buf out = {0};
+        assert_int_equal(redis_url_parse(said[i][0], &url, &why), ERR_OK);
+        redis_url_print(&url, &out);
+        assert_string_equal(out.bytes, said[i][1]);
+        buf_fini(&out);
+        redis_url_fini(&url);
+    }
+}
+
 static void urls_that_make_no_sense_are_refused_with_a_reason(void **state)
 {
     (void)state;
     static const char *const bad[] = {
-        "",           "localhost:6379",   "redis://",           "redis://h:0",  "redis://h:x",
-        "rediss://h", "redis://h:1/x",    "redis://h/70000",    "redis://[::1", "redis://[::1]x",
-        "unix://",    "unix:///a?base=1", "redis://a%zz:b@h:1", "http://h",     "redis://a%00@h",
+        "",
+        "localhost:6379",
+        "redis://",
+        "redis://h:0",
+        "redis://h:x",
+        "redis://a,b",
+        "redis://h:1/x",
+        "redis://h/70000",
+        "redis://[::1",
+        "redis://[::1]x",
+        "unix://",
+        "unix:///a?base=1",
+        "redis://a%zz:b@h:1",
+        "http://h",
+        "redis://a%00@h",
+        "sentinel://h",
+        "sentinel://h/",
+        "sentinel:///m",
+        "sentinel://h,/m",
+        "sentinel://h/m/x",
+        "redis+cluster://h/0",
+        "redis+cluster://,h",
+        "sentinel://1,2,3,4,5,6,7,8,9,0,1,2,3,4,5,6,7/m",
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         const char *why = NULL;
@@ -472,7 +539,7 @@ static void urls_that_make_no_sense_are_refused_with_a_reason(void **state)
         if (redis_url_parse(bad[i], &url, &why) != ERR_INVALID)
             fail_msg("accepted: %s", bad[i]);
         assert_non_null(why);
-        assert_null(url.host);
+        assert_int_equal(url.host_count, 0);
     }
 }
 
@@ -500,6 +567,8 @@ int main(void)
         STORY(a_subscription_that_the_server_ends_is_renewed),
         STORY(a_host_name_is_resolved_and_a_dead_port_is_told),
         cmocka_unit_test(urls_are_read),
+        cmocka_unit_test(urls_of_several_servers_are_read),
+        cmocka_unit_test(a_printed_url_says_the_same_without_the_login),
         cmocka_unit_test(urls_that_make_no_sense_are_refused_with_a_reason),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
