@@ -5,69 +5,21 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "base/buf.h"
 #include "base/mem.h"
-
-enum { LINE_MAX_BYTES = 64 * 1024 * 1024, EVENT_NAME_MAX = 32 };
 
 struct sse {
     CURLM *multi;
     CURL *easy;
     struct curl_slist *headers;
-    sse_event on_event;
-    void *owner;
-    struct buf line, data;
-    char name[EVENT_NAME_MAX];
+    struct sse_reader reader;
     char why[CURL_ERROR_SIZE];
     bool is_open;
 };
 
-static void dispatch(struct sse *sse)
-{
-    if (sse->data.len > 0) {
-        json_t *json = json_loadb(sse->data.bytes, sse->data.len, 0, NULL);
-        sse->on_event(sse->owner, sse->name[0] != '\0' ? sse->name : "message", json);
-        json_decref(json);
-    }
-    buf_clear(&sse->data);
-    sse->name[0] = '\0';
-}
-
-/* Lines that begin with ':' are heartbeats; ids are not needed: each connect begins with all. */
-static void take_line(struct sse *sse, struct str line)
-{
-    if (line.len == 0) {
-        dispatch(sse);
-        return;
-    }
-    struct str rest = line, field = str_cut(&rest, ':');
-    if (rest.len > 0 && rest.at[0] == ' ')
-        rest = (struct str){rest.at + 1, rest.len - 1};
-    if (str_is(field, "event"))
-        snprintf(sse->name, sizeof sse->name, "%.*s", (int)rest.len, rest.at);
-    else if (str_is(field, "data"))
-        (void)buf_add_str(&sse->data, rest);
-}
-
 static size_t take_bytes(const char *bytes, size_t size, size_t count, void *owner)
 {
     struct sse *sse = owner;
-    struct str rest = {bytes, size * count};
-    while (rest.len > 0) {
-        const char *end = memchr(rest.at, '\n', rest.len);
-        size_t len = end != NULL ? (size_t)(end - rest.at) : rest.len;
-        if (buf_add(&sse->line, rest.at, len) != ERR_OK)
-            return 0;
-        rest = (struct str){rest.at + len, rest.len - len};
-        if (end == NULL)
-            break;
-        rest = (struct str){rest.at + 1, rest.len - 1};
-        if (sse->line.len > 0 && sse->line.bytes[sse->line.len - 1] == '\r')
-            sse->line.len--;
-        take_line(sse, buf_str(&sse->line));
-        buf_clear(&sse->line);
-    }
-    return size * count;
+    return sse_reader_take(&sse->reader, (struct str){bytes, size * count}) ? size * count : 0;
 }
 
 static bool name_headers(struct sse *sse, const char *token)
@@ -106,9 +58,7 @@ struct sse *sse_new(const char *where, const char *path, const char *token, sse_
     struct sse *sse = mem_new(sizeof *sse);
     if (sse == NULL)
         return NULL;
-    sse->line.limit = sse->data.limit = LINE_MAX_BYTES;
-    sse->on_event = on_event;
-    sse->owner = owner;
+    sse_reader_init(&sse->reader, on_event, owner);
     sse->multi = curl_multi_init();
     sse->easy = curl_easy_init();
     if (sse->multi == NULL || sse->easy == NULL || !name_headers(sse, token)) {
@@ -129,8 +79,7 @@ void sse_free(struct sse *sse)
     curl_easy_cleanup(sse->easy);
     curl_multi_cleanup(sse->multi);
     curl_slist_free_all(sse->headers);
-    buf_fini(&sse->line);
-    buf_fini(&sse->data);
+    sse_reader_fini(&sse->reader);
     mem_free(sse);
 }
 

@@ -6,16 +6,10 @@
 #ifndef BRAKECTL_SSE_H
 #define BRAKECTL_SSE_H
 
-#include <jansson.h>
-
-#include "base/err.h"
 #include "base/mono.h"
-#include "base/str.h"
+#include "brakectl/sse_reader.h"
 
 struct sse;
-
-/* data is borrowed; NULL when it was not JSON. */
-typedef void (*sse_event)(void *owner, const char *name, const json_t *data);
 
 /* where, path: as http_client; token: NULL or the bearer's. NULL: no memory. */
 struct sse *sse_new(const char *where, const char *path, const char *token, sse_event on_event,

@@ -64,13 +64,16 @@ if(EXISTS ${tests}/sim/main.c)
 endif()
 
 # Without libFuzzer a target replays its corpus: each file that once mattered, on every test run.
+# `bw_of_<target>`: the folder of a program whose decoder it is.
 add_custom_target(fuzz_targets)
+set(bw_of_sse bw_brakectl)
+set(bw_of_conf bw_agentd)
 file(GLOB fuzz_sources CONFIGURE_DEPENDS ${tests}/fuzz/fuzz_*.c)
 foreach(source IN LISTS fuzz_sources)
   get_filename_component(name ${source} NAME_WE)
   string(REPLACE fuzz_ "" subject ${name})
   add_executable(${name} ${source})
-  target_link_libraries(${name} PRIVATE ${all_of_lib})
+  target_link_libraries(${name} PRIVATE ${bw_of_${subject}} ${all_of_lib})
   add_dependencies(fuzz_targets ${name})
   if(BRAKEWIRE_FUZZ)
     target_link_options(${name} PRIVATE -fsanitize=fuzzer)
