@@ -100,8 +100,9 @@ static bool to_number(const redisReply *reply, int64_t *out)
         return true;
     }
     if (reply->type == REDIS_REPLY_DOUBLE) {
-        *out = (int64_t)reply->dval;
-        return reply->dval > -9e15 && reply->dval < 9e15;
+        bool fits = reply->dval > -9e15 && reply->dval < 9e15; /* no NaN, either */
+        *out = fits ? (int64_t)reply->dval : 0;
+        return fits;
     }
     if (!to_text(reply, &text))
         return false;
