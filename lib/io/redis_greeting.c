@@ -59,6 +59,17 @@ static void keep(char *out, size_t room, struct str text)
     snprintf(out, room, "%.*s", (int)text.len, text.at);
 }
 
+/* HELLO's map: name, value, name, value … */
+static bool read_hello(const struct redisReply *reply, struct greeting_answers *answers)
+{
+    for (size_t i = 0; i + 1 < reply->elements; i += 2) {
+        const redisReply *name = reply->element[i], *value = reply->element[i + 1];
+        if (name->str != NULL && value->str != NULL && strcmp(name->str, "mode") == 0)
+            keep(answers->mode, sizeof answers->mode, (struct str){value->str, value->len});
+    }
+    return reply->elements > 0;
+}
+
 /* The value of `key:value\r\n` in INFO's text. */
 static bool info_value(struct str info, const char *key, char *out, size_t room)
 {
@@ -103,7 +114,8 @@ enum err greeting_answered(enum greeting which, const struct redisReply *reply,
         snprintf(why, why_room, "%s was refused: %s", command_names[which], reply->str);
         return ERR_REFUSED;
     }
-    bool understood = which == GREET_INFO   ? read_info(reply, answers)
+    bool understood = which == GREET_HELLO  ? read_hello(reply, answers)
+                      : which == GREET_INFO ? read_info(reply, answers)
                       : which == GREET_ROLE ? read_role(reply, answers)
                                             : true;
     if (understood)

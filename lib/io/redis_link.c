@@ -209,6 +209,18 @@ static enum greeting greeting_after(const struct redis_link *link, enum greeting
     return skips_select ? GREET_INFO : which + 1;
 }
 
+/* NULL: it is of the kind that the url says. */
+static const char *wrong_kind(const struct redis_link *link)
+{
+    bool is_cluster = strcmp(link->answers.mode, "cluster") == 0;
+    if (link->url.kind == REDIS_CLUSTER && !is_cluster)
+        return "this server is not of a cluster: begin the url with redis:// "
+               "instead of redis+cluster://";
+    if (link->url.kind != REDIS_CLUSTER && is_cluster)
+        return "this server is in cluster mode: begin the url with redis+cluster://";
+    return NULL;
+}
+
 static void greeted(void *owner, const struct redisReply *reply)
 {
     struct redis_link *link = owner;
@@ -217,6 +229,10 @@ static void greeted(void *owner, const struct redisReply *reply)
         return;
     if (greeting_answered(link->awaited, reply, &link->answers, why, sizeof why) != ERR_OK) {
         drop(link, why);
+        return;
+    }
+    if (link->awaited == GREET_HELLO && wrong_kind(link) != NULL) {
+        drop(link, wrong_kind(link));
         return;
     }
     link->awaited = greeting_after(link, link->awaited);
@@ -248,9 +264,16 @@ static void socket_connected(void *owner)
     }
 }
 
+static void server_unsubscribed(struct redis_link *link, struct str channel)
+{
+    if (link->events->on_unsubscribed != NULL)
+        link->events->on_unsubscribed(link->owner, channel);
+    else
+        redis_link_reset(link, "the server ended a subscription");
+}
+
 /* SUBSCRIBE's acknowledgement is a push in the place of a reply. One that no command asked for
- * means that the server ended the subscription (its slot moved, say): begin anew, so that it is
- * renewed. */
+ * means that the server ended the subscription. */
 static void subscription_changed(struct redis_link *link, struct redisReply *push)
 {
     const redisReply *kind = push->element[0], *channel = push->element[1];
@@ -259,8 +282,8 @@ static void subscription_changed(struct redis_link *link, struct redisReply *pus
                      && channel->str != NULL && strcmp(oldest->channel, channel->str) == 0;
     if (is_answer)
         redis_queue_answer(&link->queue, push);
-    else if (strstr(kind->str, "unsubscribe") != NULL)
-        redis_link_reset(link, "the server ended a subscription");
+    else if (strstr(kind->str, "unsubscribe") != NULL && channel->str != NULL)
+        server_unsubscribed(link, (struct str){channel->str, channel->len});
 }
 
 static void push_arrived(struct redis_link *link, struct redisReply *push)
@@ -283,11 +306,23 @@ static void push_arrived(struct redis_link *link, struct redisReply *push)
                           (struct str){bytes->str, bytes->len});
 }
 
+/* A slot that moves away as its SUNSUBSCRIBE is under way ends the subscription first, which looks
+ * like the acknowledgement, and then the command is answered with MOVED, which answers nothing. */
+static bool is_before_fence(const struct redis_link *link, const struct redisReply *reply)
+{
+    const struct redis_slot *oldest = redis_queue_peek(&link->queue);
+    return oldest != NULL && oldest->is_fence && reply->type == REDIS_REPLY_ERROR
+           && (strncmp(reply->str, "MOVED ", 6) == 0
+               || strncmp(reply->str, "CLUSTERDOWN", 11) == 0);
+}
+
 static void reply_arrived(void *owner, struct redisReply *reply)
 {
     struct redis_link *link = owner;
     if (reply->type == REDIS_REPLY_PUSH)
         push_arrived(link, reply);
+    else if (is_before_fence(link, reply))
+        return;
     else if (link->queue.count > 0)
         redis_queue_answer(&link->queue, reply);
     else
@@ -494,6 +529,14 @@ static const char *push_kind(const char *verb)
     return NULL;
 }
 
+static void send_fence(struct redis_link *link)
+{
+    const struct str argv[] = {STR("ECHO"), STR("fence")};
+    enum err err = send_command(link, 2, argv, (struct redis_slot){.is_fence = true});
+    if (err != ERR_OK)
+        redis_link_reset(link, err_text(err)); /* answers could no longer be told apart */
+}
+
 enum err redis_link_subscribe(struct redis_link *link, const char *verb, struct str channel,
                               redis_answered done, void *owner)
 {
@@ -506,6 +549,8 @@ enum err redis_link_subscribe(struct redis_link *link, const char *verb, struct 
     enum err err = send_command(link, 2, argv, slot);
     if (err != ERR_OK)
         mem_free(slot.channel);
+    else if (strcmp(slot.kind, "sunsubscribe") == 0)
+        send_fence(link);
     return err;
 }
 

@@ -46,6 +46,9 @@ struct redis_link_events {
     void (*on_push)(void *owner, struct str kind, struct str channel,
                     struct str bytes); /* message, smessage */
     void (*on_closed)(void *owner);
+    /* The server ended a subscription by itself: its slot moved to another. NULL: the connection is
+     * dropped, so that it is renewed. */
+    void (*on_unsubscribed)(void *owner, struct str channel);
 };
 
 /* reply  borrowed for the call; NULL: the connection was lost, the command may have happened.

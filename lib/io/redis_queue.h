@@ -2,6 +2,8 @@
 #ifndef IO_REDIS_QUEUE_H
 #define IO_REDIS_QUEUE_H
 
+#include <stdbool.h>
+
 #include "base/err.h"
 #include "io/redis_link.h"
 
@@ -10,6 +12,7 @@ struct redis_slot {
     void *owner;
     const char *kind; /* of the push that acknowledges it ("subscribe"); NULL for a plain command */
     char *channel;    /* of that push; owned */
+    bool is_fence;    /* an ECHO that ends what an SUNSUBSCRIBE may have answered twice */
 };
 
 struct redis_queue { /* all zero is an empty queue */

@@ -57,7 +57,7 @@ bool redis_kind_is_installed(enum redis_kind kind)
     return find_program(kind, path, sizeof path);
 }
 
-static int free_port(void)
+int redis_free_port(void)
 {
     struct sockaddr_in address = {.sin_family = AF_INET};
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
@@ -144,7 +144,7 @@ void redis_process_start(struct redis_process *process, enum redis_kind kind,
         give_up("cannot make", process->folder);
     snprintf(process->socket, sizeof process->socket, "%s/socket", process->folder);
     snprintf(process->url, sizeof process->url, "unix://%s", process->socket);
-    process->port = free_port();
+    process->port = redis_free_port();
     for (; extra != NULL && extra[process->extra_count] != NULL; process->extra_count++) {
         if (process->extra_count >= (int)(sizeof process->extra / sizeof *process->extra))
             give_up("too many arguments for", program_names[kind]);

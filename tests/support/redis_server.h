@@ -12,6 +12,9 @@ const char *redis_kind_name(enum redis_kind kind);
 /* Where its program is: redis-server in PATH; valkey-server in PATH or below .deps/valkey. */
 bool redis_kind_is_installed(enum redis_kind kind);
 
+/* One that nobody listens on, on 127.0.0.1. */
+int redis_free_port(void);
+
 struct redis_process { /* a value to look at; change it only through these functions */
     enum redis_kind kind;
     char folder[64]; /* dump files, log, socket */

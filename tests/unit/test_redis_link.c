@@ -71,7 +71,8 @@ static void on_closed(void *owner)
     ((struct scene *)owner)->closed++;
 }
 
-static const struct redis_link_events events = {on_up, on_down, on_push, on_closed};
+static const struct redis_link_events events = {
+    .on_up = on_up, .on_down = on_down, .on_push = on_push, .on_closed = on_closed};
 
 static void answered(void *owner, const struct redisReply *reply)
 {
@@ -250,6 +251,50 @@ static void commands_and_subscriptions_share_the_connection(void **state)
     WAIT_FOR(scene, scene->answers == 9);
     assert_string_equal(last_answer(scene), "end");
     assert_int_equal(scene->downs, 0);
+}
+
+/* The server ends it just as we do: there are two answers to one command then. */
+static void ending_a_subscription_that_moves_away_confuses_no_answer(void **state)
+{
+    struct scene *scene = *state;
+    char bus[16], url[64];
+    snprintf(bus, sizeof bus, "%d", redis_free_port());
+    const char *const alone[] = {"--cluster-enabled", "yes", "--cluster-port", bus, NULL};
+    redis_process_end(&scene->server);
+    redis_process_start(&scene->server, KIND_REDIS, alone);
+    redis_process_do(&scene->server, "CLUSTER ADDSLOTSRANGE 0 16383");
+    long long slot = redis_process_do(&scene->server, "CLUSTER KEYSLOT moving");
+    snprintf(url, sizeof url, "redis+cluster://127.0.0.1:%d", scene->server.port);
+    open_until_up(
+        scene, (struct redis_target){.url = url, .host = "127.0.0.1", .port = scene->server.port});
+    assert_int_equal(subscribe(scene, "SSUBSCRIBE", "moving"), ERR_OK);
+    WAIT_FOR(scene, scene->answers == 1);
+    assert_int_equal(subscribe(scene, "SUNSUBSCRIBE", "moving"), ERR_OK);
+    redis_process_do(&scene->server, "CLUSTER DELSLOTS %lld", slot);
+    assert_int_equal(say(scene, "ECHO one"), ERR_OK);
+    assert_int_equal(say(scene, "ECHO two"), ERR_OK);
+    WAIT_FOR(scene, scene->answers == 4);
+    assert_string_equal(scene->answer[1], "push sunsubscribe");
+    assert_string_equal(scene->answer[2], "one");
+    assert_string_equal(scene->answer[3], "two");
+}
+
+static void a_server_of_another_kind_than_the_url_says_is_named(void **state)
+{
+    struct scene *scene = *state;
+    const char *const clustered[] = {"--cluster-enabled", "yes", "--port", "0", NULL};
+    open_with(scene, (struct redis_target){.url = "redis+cluster://127.0.0.1",
+                                           .host = "127.0.0.1",
+                                           .port = scene->server.port});
+    WAIT_FOR(scene, scene->downs > 0);
+    assert_non_null(strstr(scene->why, "not of a cluster: begin the url with redis://"));
+    redis_link_close(scene->link);
+    redis_process_end(&scene->server);
+    redis_process_start(&scene->server, KIND_REDIS, clustered);
+    scene->downs = 0;
+    open_with(scene, (struct redis_target){0});
+    WAIT_FOR(scene, scene->downs > 0);
+    assert_non_null(strstr(scene->why, "in cluster mode: begin the url with redis+cluster://"));
 }
 
 static void a_refused_subscribe_is_answered_and_costs_nothing_else(void **state)
@@ -553,6 +598,8 @@ int main(void)
         STORY(a_valkey_says_its_own_name),
         STORY(answers_come_in_the_order_of_the_commands),
         STORY(commands_and_subscriptions_share_the_connection),
+        STORY(ending_a_subscription_that_moves_away_confuses_no_answer),
+        STORY(a_server_of_another_kind_than_the_url_says_is_named),
         STORY(a_refused_subscribe_is_answered_and_costs_nothing_else),
         STORY(a_killed_connection_is_back_within_a_moment),
         STORY(a_restarted_server_is_found_again),
