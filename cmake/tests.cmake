@@ -53,11 +53,12 @@ foreach(script IN LISTS scripts)
   bw_register(integration/${name} integration 180 ${script})
 endforeach()
 
-# One program: stories without arguments, random runs with --seeds.
+# One program: stories, schedules that once failed, random ones.
 file(GLOB sim_sources CONFIGURE_DEPENDS ${tests}/sim/*.c)
 if(EXISTS ${tests}/sim/main.c)
   add_executable(sim ${sim_sources})
   target_link_libraries(sim PRIVATE bw_test_support)
+  target_compile_definitions(sim PRIVATE SIM_REGRESSIONS="${tests}/sim/regressions.txt")
   add_dependencies(watched sim)
   set(BRAKEWIRE_SIM_SEEDS 300 CACHE STRING "random histories that ctest runs")
   bw_register(sim/random sim 300 sim --seeds ${BRAKEWIRE_SIM_SEEDS})

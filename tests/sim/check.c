@@ -84,9 +84,30 @@ static void check_end(struct sim *sim, const struct store_call *call, enum run_s
         note_ban(sim, call->root, call->run); /* on_end */
 }
 
+static void count_call(struct sim *sim, enum store_op op, enum store_verdict verdict)
+{
+    if (sim->counts == NULL)
+        return;
+    sim->counts->calls++;
+    sim->counts->verdict[op][verdict]++;
+    for (size_t i = 0; i < FAULT_COUNT; i++)
+        if (sim->now < sim->fault_until[i])
+            sim->counts->pair[i][op]++;
+}
+
+/* What daemons ask all the time. */
+static bool is_boring(enum store_op op, enum store_verdict verdict)
+{
+    return verdict == SAID_OK
+           && (op == STORE_LEASE_READ || op == STORE_LEASE_RENEW || op == STORE_LOCK
+               || op == STORE_TIME || op == STORE_ROOTS_READ || op == STORE_ROOT_COUNTS
+               || op == STORE_REPLICAS_READ || op == STORE_HELD_READ);
+}
+
 void check_call(struct sim *sim, const struct store_call *call, const struct store_answer *answer)
 {
-    if (sim->traces)
+    count_call(sim, call->op, answer->verdict);
+    if (sim->traces && !is_boring(call->op, answer->verdict))
         tell(sim, "    %s %.*s/%.*s of %.*s: %s", store_op_name(call->op), S(call->root),
              S(call->run), S(call->replica), store_verdict_name(answer->verdict));
     if (answer->verdict == SAID_STARTED)
@@ -183,25 +204,8 @@ void check_granted(struct sim *sim, size_t place, const char *write_id, bool las
     copy_text(run->granted, sizeof run->granted, str_of(write_id));
 }
 
-/* ---- once all is healed -------------------------------------------------------------------- */
-/* G7: kept, unless Redis lost it or never had it, and whoever held it has crashed since. */
-static bool must_hold(const struct sim *sim, const struct sim_cancel *cancel)
-{
-    bool is_safe = !cancel->is_pending && cancel->losses == sim->losses;
-    return cancel->is_accepted && (is_safe || cancel->crashes == sim->crashes);
-}
-
-static void check_scope(struct sim *sim, const struct sim_cancel *cancel, bool is_linked)
-{
-    for (size_t i = 0; i < sim->run_count; i++) {
-        const struct sim_run *run = &sim->run[i];
-        bool is_promised = run->is_protected || !is_linked;
-        if (run->phase == RUN_ALIVE && is_promised
-            && is_in_scope(sim, run, cancel->root, cancel->target))
-            violated(sim, "G2: %s lives on below the cancelled %s", run->id, cancel->target);
-    }
-}
-
+/* ---- links --------------------------------------------------------------------------------------
+ */
 void check_linked(struct sim *sim, size_t run, const char *to)
 {
     struct str target = str_of(to);
@@ -212,72 +216,4 @@ void check_linked(struct sim *sim, size_t run, const char *to)
     link->run = run;
     copy_text(link->root, sizeof link->root, root);
     copy_text(link->target, sizeof link->target, target.at != NULL ? target : root);
-}
-
-/* Where nothing was lost and nobody crashed, a cancel goes down every link of its scope. A link to
- * what has ended and has nothing below it that Redis knows is settled; who started there without
- * Redis was told that it is not protected. */
-static void check_links(struct sim *sim, const struct sim_cancel *cancel)
-{
-    for (size_t i = 0; i < sim->link_count; i++) {
-        const struct sim_link *link = &sim->link[i];
-        if (!is_in_scope(sim, &sim->run[link->run], cancel->root, cancel->target))
-            continue;
-        struct sim_cancel linked = {0};
-        memcpy(linked.root, link->root, sizeof linked.root);
-        memcpy(linked.target, link->target, sizeof linked.target);
-        check_scope(sim, &linked, true);
-    }
-}
-
-/* Can a broker find the run by its replica? A Redis that refuses the list and takes the run a
- * moment later leaves one that only a replica that lives repairs. */
-static bool is_listed(struct sim *sim, const struct sim_run *run, struct str owner)
-{
-    struct store_answer answer;
-    char replica[NAME_TEXT_MAX];
-    copy_text(replica, sizeof replica, owner);
-    model_call(sim->model, &(struct store_call){.op = STORE_HELD_READ, .replica = str_of(replica)},
-               &answer);
-    for (size_t i = 0; i < answer.list_count; i++)
-        if (str_is(answer.list[i], run->root))
-            return true;
-    return false;
-}
-
-/* Redis and the world agree: who lives is live there, who has ended is over. */
-static void check_record(struct sim *sim, const struct sim_run *run)
-{
-    struct store_answer answer;
-    model_call(
-        sim->model,
-        &(struct store_call){.op = STORE_PEEK, .root = str_of(run->root), .run = str_of(run->id)},
-        &answer);
-    bool is_live = answer.verdict == SAID_OK && run_is_live(answer.state);
-    if (run->phase == RUN_ALIVE && !is_live)
-        violated(sim, "G7: %s lives, and Redis says %s", run->id,
-                 answer.verdict == SAID_OK ? run_state_name(answer.state) : "unknown");
-    enum run_state state = answer.state;
-    bool must_be_over = run->phase == RUN_DEAD && (run->is_settled || run->has_process);
-    if (must_be_over && is_live && (!sim->has_refused || is_listed(sim, run, answer.owner)))
-        violated(sim, "G6: %s has ended, and Redis says %s", run->id, run_state_name(state));
-}
-
-void check_healed(struct sim *sim)
-{
-    for (size_t i = 0; i < sim->cancel_count; i++) {
-        if (!must_hold(sim, &sim->cancel[i]))
-            continue;
-        check_scope(sim, &sim->cancel[i], false);
-        if (sim->losses == 0 && sim->crashes == 0)
-            check_links(sim, &sim->cancel[i]);
-    }
-    for (size_t i = 0; i < sim->run_count; i++)
-        check_record(sim, &sim->run[i]);
-    for (size_t i = 0; i < sim->ask_count; i++)
-        if (sim->ask[i].ask != 0 && sim->ask[i].kind == ASK_CANCEL)
-            violated(sim, "%s never answered the cancel of %s", sim->node[sim->ask[i].node].name,
-                     sim->cancel[sim->ask[i].cancel].target);
-        else if (sim->ask[i].ask != 0)
-            violated(sim, "an ask of %s was never answered", sim->run[sim->ask[i].run].id);
 }

@@ -104,6 +104,8 @@ void client_asks_start(struct sim *sim, size_t place)
         later(sim, place, CLIENT_STARTS, RUN_NONE, AGAIN_MS);
         return;
     }
+    if (run->has_process && !run->process_is_alive)
+        run->process++;
     run->process_is_alive = run->has_process;
     struct ask_start start = start_of(sim, run, place);
     size_t ask = ask_open(sim, (struct ask){.kind = ASK_START, .run = place});
@@ -357,6 +359,8 @@ void client_answered(struct sim *sim, uint64_t key, const struct agent_reply *re
         if (sim->ask[i].ask != key)
             continue;
         struct ask ask = sim->ask[i];
+        if (sim->counts != NULL)
+            sim->counts->problem[reply->problem]++;
         if (ask.kind == ASK_CANCEL) {
             cancel_concluded(sim, key, reply->problem, reply->pending);
             return;
@@ -441,6 +445,7 @@ static bool notices_later(struct sim *sim, const struct node *node, enum flight_
         return false;
     struct flight *flight = fly(sim, kind, node->frozen_until + 1);
     flight->run = run;
+    flight->token = sim->run[run].process;
     flight->on = true;
     flight->node = node->index;
     flight->conn = node->life; /* another life never notices */
@@ -490,7 +495,9 @@ void process_signalled_here(struct sim *sim, struct node *node, struct str id, i
     bool ends = signal == 9 || run->obeys_term;
     if (!ends && run->process_is_alive)
         return;
-    fly(sim, FLY_PROCESS, sim->now + 1)->run = place;
+    struct flight *flight = fly(sim, FLY_PROCESS, sim->now + 1);
+    flight->run = place;
+    flight->token = run->process;
 }
 
 void client_leaves(struct sim *sim, struct client *client)
@@ -513,18 +520,26 @@ static void outlives_its_process(struct sim *sim, size_t place)
         feed_process(sim, place, AGENT_PROCESS_EXITED);
 }
 
+static void is_given_up(struct sim *sim, size_t place)
+{
+    if (sim->run[place].process_is_alive)
+        process_dies(sim, place, false);
+    run_dies(&sim->run[place]);
+}
+
 /* Another process with the same token, and another incarnation. */
 void client_restarts(struct sim *sim, struct client *client)
 {
     if (!client->is_alive)
         return;
     tell(sim, "%s starts over", client->name);
+    faulted(sim, FAULT_CLIENT_RESTART);
     snprintf(client->incarnation, sizeof client->incarnation, "life%u", ++client->life);
     for (size_t i = 0; i < sim->run_count; i++) {
         if (sim->run[i].client != client->index)
             continue;
         if (sim->run[i].phase == RUN_ASKED)
-            run_dies(&sim->run[i]);
+            is_given_up(sim, i);
         else if (sim->run[i].phase == RUN_ALIVE)
             outlives_its_process(sim, i);
     }
@@ -541,6 +556,7 @@ void client_crashes(struct sim *sim, struct client *client)
     if (!client->is_alive)
         return;
     tell(sim, "%s dies", client->name);
+    faulted(sim, FAULT_CLIENT_CRASH);
     client->is_alive = false;
     client->life++;
     bool was_connected = client->is_connected;
@@ -550,9 +566,7 @@ void client_crashes(struct sim *sim, struct client *client)
         bool is_there_still = run->phase == RUN_ALIVE || run->phase == RUN_ASKED;
         if (run->client != client->index || !is_there_still)
             continue;
-        if (run->process_is_alive)
-            process_dies(sim, i, false);
-        run_dies(run);
+        is_given_up(sim, i);
     }
     if (was_connected)
         client_leaves(sim, client);

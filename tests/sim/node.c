@@ -409,6 +409,7 @@ void node_crash(struct sim *sim, struct node *node)
     if (!node->is_alive)
         return;
     tell(sim, "%s crashes", node->name);
+    faulted(sim, node->is_broker ? FAULT_BROKER_CRASH : FAULT_AGENTD_CRASH);
     node_fini(node);
     node->is_alive = node->is_linked = node->is_frozen = false;
     sim->crashes++;
@@ -420,6 +421,7 @@ void node_freeze(struct sim *sim, struct node *node, int64_t ms)
     if (!node->is_alive || node->is_frozen)
         return;
     tell(sim, "%s is frozen", node->name);
+    faulted(sim, ms > 15000 ? FAULT_FREEZE_LONG : FAULT_FREEZE);
     node->is_frozen = true;
     node->frozen_until = sim->now + ms;
     struct flight *flight = fly(sim, FLY_RESUME, node->frozen_until);

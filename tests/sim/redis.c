@@ -102,8 +102,12 @@ void redis_take_request(struct sim *sim, struct flight *flight)
     struct node *node = &sim->node[flight->node];
     bool has_client = node->is_alive && node->life == flight->life && node->is_linked
                       && node->conn == flight->conn;
-    if (!sim->redis_is_up || (!has_client && is_lost(sim, node, flight)))
+    if (!sim->redis_is_up || (!has_client && is_lost(sim, node, flight))) {
+        faulted(sim, FAULT_LOST_REQUEST);
         return;
+    }
+    if (!has_client)
+        faulted(sim, FAULT_LOST_REPLY);
     struct store_answer answer = {0};
     bool is_tree = flight->call->op == STORE_TREE;
     if (!is_tree) {
@@ -181,6 +185,25 @@ static void message_to(struct sim *sim, struct node *node, struct str root, bool
     copy_text(flight->root, sizeof flight->root, root);
 }
 
+/* In order, late, twice, or not at all. */
+static void message_flies(struct sim *sim, struct node *node, struct str root, bool watch,
+                          struct str bytes)
+{
+    int64_t delay = by_chance(sim, sim->delays) ? some_ms(sim, 1, 3000) : 0;
+    if (delay > 0)
+        faulted(sim, FAULT_DELAY);
+    if (by_chance(sim, sim->drops)) {
+        faulted(sim, FAULT_DROP);
+        tell(sim, "a message to %s is lost", node->name);
+    } else {
+        message_to(sim, node, root, watch, bytes, delay);
+    }
+    if (by_chance(sim, sim->repeats)) {
+        faulted(sim, FAULT_REPEAT);
+        message_to(sim, node, root, watch, bytes, some_ms(sim, 1, 3000));
+    }
+}
+
 void redis_publish(struct sim *sim, struct str root, bool watch, struct str bytes)
 {
     for (size_t i = 0; i < sim->node_count; i++) {
@@ -188,13 +211,7 @@ void redis_publish(struct sim *sim, struct str root, bool watch, struct str byte
         if (!node->is_alive || !node->is_linked
             || find_subscription(&node->active, root, watch) == NULL)
             continue;
-        if (by_chance(sim, sim->drops))
-            tell(sim, "a message to %s is lost", node->name);
-        else
-            message_to(sim, node, root, watch, bytes,
-                       by_chance(sim, sim->delays) ? some_ms(sim, 1, 3000) : 0);
-        if (by_chance(sim, sim->repeats))
-            message_to(sim, node, root, watch, bytes, some_ms(sim, 1, 3000));
+        message_flies(sim, node, root, watch, bytes);
     }
 }
 
@@ -221,6 +238,7 @@ void redis_cut(struct sim *sim, struct node *node)
 {
     if (!node->is_linked)
         return;
+    faulted(sim, FAULT_CUT);
     node->is_linked = false;
     node->conn++;
     node->active.count = 0;
@@ -262,6 +280,7 @@ void redis_stop(struct sim *sim)
         return;
     sim->redis_is_up = false;
     tell(sim, "Redis goes away");
+    faulted(sim, FAULT_REDIS_AWAY);
     for (size_t i = 0; i < sim->node_count; i++)
         redis_cut(sim, &sim->node[i]);
 }
@@ -275,6 +294,7 @@ void redis_start(struct sim *sim, bool keeps_writes)
         model_wipe(sim->model);
         check_loss(sim);
     }
+    faulted(sim, keeps_writes ? FAULT_REDIS_RESTART : FAULT_REDIS_EMPTY);
     tell(sim, "Redis is back%s", keeps_writes ? "" : ", empty");
 }
 
@@ -295,5 +315,6 @@ void redis_fail_over(struct sim *sim)
     else
         model_wipe(sim->model);
     check_loss(sim);
+    faulted(sim, FAULT_REDIS_LOSES);
     tell(sim, "Redis fails over, losing writes");
 }

@@ -67,12 +67,21 @@ void tell(struct sim *sim, const char *format, ...)
     buf_addf(&sim->story, "[%6lld] %s\n", (long long)sim->now, line);
 }
 
+void faulted(struct sim *sim, enum fault fault)
+{
+    sim->fault_until[fault] = sim->now + FAULT_LINGERS_MS;
+    if (sim->counts != NULL)
+        sim->counts->fault[fault]++;
+}
+
 void violated(struct sim *sim, const char *format, ...)
 {
+    char why[sizeof sim->why]; /* what is there already may be quoted */
     va_list ap;
     va_start(ap, format);
-    vsnprintf(sim->why, sizeof sim->why, format, ap);
+    vsnprintf(why, sizeof why, format, ap);
     va_end(ap);
+    memcpy(sim->why, why, sizeof why);
     longjmp(sim->failed, 1);
 }
 
@@ -220,7 +229,8 @@ static void arrive(struct sim *sim, struct flight *flight)
         node_thaw(sim, node, flight->life);
         break;
     case FLY_PROCESS:
-        if (!flight->on || flight->conn == node->life)
+        if ((!flight->on || flight->conn == node->life)
+            && sim->run[flight->run].process == flight->token)
             process_dies(sim, flight->run, flight->on);
         break;
     case FLY_WENT:

@@ -7,7 +7,8 @@
  *   node.c    a daemon: its cores and how their effects are carried out
  *   client.c  agent processes: they start runs, hear cancels, obey or do not
  *   check.c   what must hold after every step, and once all is healed
- *   stories.c golden stories; random.c: random schedules; main.c
+ *   counts.c  how often what happened
+ *   stories.c golden stories; schedule.h: random schedules; main.c
  */
 #ifndef SIM_SIM_H
 #define SIM_SIM_H
@@ -18,6 +19,7 @@
 #include "base/rng.h"
 #include "core/agent.h"
 #include "core/broker.h"
+#include "sim/counts.h"
 #include "support/model.h"
 
 #define S(str) (int)(str).len, (str).len > 0 ? (str).at : ""
@@ -133,6 +135,7 @@ struct sim_run {
     enum on_end on_end;
     enum on_client_gone on_client_gone;
     struct span deadline;
+    unsigned process; /* the how-manieth of its processes */
     bool has_process, process_is_alive, process_is_watched, was_signalled;
     bool obeys; /* a notice */
     bool obeys_term;
@@ -199,6 +202,8 @@ struct sim {
     } ask[512];
     size_t ask_count;
     size_t steps;
+    struct counts *counts; /* NULL: nobody counts */
+    int64_t fault_until[FAULT_COUNT];
     jmp_buf failed;
     char why[512];
 };
@@ -210,6 +215,7 @@ void sim_run_until(struct sim *sim, int64_t ms);
 struct flight *fly(struct sim *sim, enum flight_kind kind, int64_t at); /* fill in the rest */
 bool by_chance(struct sim *sim, unsigned percent);
 int64_t some_ms(struct sim *sim, int64_t from, int64_t to);
+void faulted(struct sim *sim, enum fault fault); /* it has just happened */
 void tell(struct sim *sim, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void violated(struct sim *sim, const char *format, ...)
     __attribute__((format(printf, 2, 3), noreturn));
@@ -282,13 +288,12 @@ void check_granted(struct sim *sim, size_t run, const char *write_id, bool last)
 void check_linked(struct sim *sim, size_t run, const char *to);
 void check_loss(struct sim *sim);
 
-void check_healed(struct sim *sim);
+bool check_healed(struct sim *sim); /* false: not yet, and `why` says what is missing */
 bool is_in_scope(const struct sim *sim, const struct sim_run *run, const char *root,
                  const char *target);
 
-/* ---- stories.c, random.c ---- */
+/* ---- stories.c ---- */
 enum shows { SHOWS_FAILURES, SHOWS_STORIES, SHOWS_CALLS };
-int stories(enum shows shows);
-int random_schedules(uint64_t first, uint64_t count, enum shows shows);
+void stories(enum shows shows, unsigned *passed, unsigned *failed);
 
 #endif

@@ -507,18 +507,16 @@ static bool holds(struct sim *sim, const struct story *story, enum shows shows)
     return true;
 }
 
-int stories(enum shows shows)
+void stories(enum shows shows, unsigned *passed, unsigned *failed)
 {
     const size_t count = sizeof all / sizeof *all;
-    size_t wrong = 0;
     struct sim *sim = malloc(sizeof *sim);
     if (sim == NULL)
-        return 1;
+        abort();
     for (size_t i = 0; i < count; i++) {
-        wrong += holds(sim, &all[i], shows) ? 0 : 1;
+        *(holds(sim, &all[i], shows) ? passed : failed) += 1;
         sim_fini(sim);
     }
     free(sim);
-    printf("sim: %zu stories, %zu wrong\n", count, wrong);
-    return wrong > 0 ? 1 : 0;
+    printf("sim: %zu stories, %u wrong\n", count, *failed);
 }

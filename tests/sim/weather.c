@@ -1,17 +1,8 @@
-/* Random schedules: a small fleet, everything that can go wrong, then peace, then the reckoning. */
-#include <inttypes.h>
+/* The actions of a random schedule: what happens, and how often in which weather. */
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
-#include "sim/sim.h"
-
-enum { ACTIONS = 60, AGENTDS = 3, CLIENTS = 6, HEAL_MS = 150000 };
-
-struct weight {
-    unsigned share;
-    void (*act)(struct sim *sim);
-};
+#include "sim/schedule.h"
 
 static struct node *any_node(struct sim *sim)
 {
@@ -200,6 +191,7 @@ static void redis_empties(struct sim *sim)
 static void redis_refuses(struct sim *sim)
 {
     tell(sim, "Redis refuses to write");
+    faulted(sim, FAULT_REDIS_REFUSES);
     sim->has_refused = true;
     model_set_unwritable(sim->model, "MISCONF");
 }
@@ -211,130 +203,49 @@ static void redis_writes(struct sim *sim)
 }
 
 /* ---- how often ----------------------------------------------------------------------------- */
-static const struct weight calm[] = {
-    {12, starts_root}, {40, starts_child}, {12, ends},
-    {14, cancels},     {3, fences},        {3, cancels_by_hand},
-    {4, links},        {6, cuts},          {3, client_begins_again},
+static const struct kind {
+    const char *name;
+    uint8_t share[WEATHER_COUNT]; /* calm, stormy, forgetful */
+    void (*act)(struct sim *sim);
+} actions[] = {
+    {"a root starts", {12, 8, 8}, starts_root},
+    {"a child starts", {40, 30, 30}, starts_child},
+    {"a run ends", {12, 8, 8}, ends},
+    {"a cancel", {14, 12, 14}, cancels},
+    {"a checkpoint", {3, 3, 3}, fences},
+    {"a cancel by hand", {3, 3, 0}, cancels_by_hand},
+    {"a link", {4, 4, 0}, links},
+    {"a connection breaks", {6, 8, 6}, cuts},
+    {"a daemon crashes", {0, 5, 0}, crashes},
+    {"a daemon freezes", {0, 4, 0}, freezes},
+    {"a client dies", {0, 3, 0}, client_dies},
+    {"a client begins again", {3, 3, 0}, client_begins_again},
+    {"Redis restarts", {0, 3, 3}, redis_blinks},
+    {"Redis goes away or comes back", {0, 3, 0}, redis_rests},
+    {"Redis is copied to a replica", {0, 0, 5}, redis_saves},
+    {"Redis fails over", {0, 0, 4}, redis_loses},
+    {"Redis comes back empty", {0, 0, 2}, redis_empties},
+    {"Redis refuses to write", {0, 2, 0}, redis_refuses},
+    {"Redis writes again", {0, 4, 0}, redis_writes},
 };
-static const struct weight stormy[] = {
-    {8, starts_root},  {30, starts_child},   {8, ends},          {12, cancels},
-    {3, fences},       {3, cancels_by_hand}, {4, links},         {8, cuts},
-    {5, crashes},      {4, freezes},         {3, client_dies},   {3, client_begins_again},
-    {3, redis_blinks}, {3, redis_rests},     {2, redis_refuses}, {4, redis_writes},
-};
-static const struct weight forgetful[] = {
-    {8, starts_root}, {30, starts_child}, {8, ends},        {14, cancels},      {3, fences},
-    {6, cuts},        {5, redis_saves},   {4, redis_loses}, {2, redis_empties}, {3, redis_blinks},
-};
+enum { KINDS = sizeof actions / sizeof *actions };
+_Static_assert((int)KINDS <= (int)ACTION_KINDS_MAX, "counts.h has too little room");
 
-static void act(struct sim *sim, const struct weight *weights, size_t count)
+const char *action_name_at(size_t kind)
+{
+    return kind < KINDS ? actions[kind].name : NULL;
+}
+
+void action_take(struct sim *sim, enum weather weather)
 {
     unsigned all = 0;
-    for (size_t i = 0; i < count; i++)
-        all += weights[i].share;
+    for (size_t i = 0; i < KINDS; i++)
+        all += actions[i].share[weather];
     unsigned roll = rng_below(&sim->rng, all);
-    for (size_t i = 0; i < count; i++) {
-        if (roll < weights[i].share) {
-            weights[i].act(sim);
-            return;
-        }
-        roll -= weights[i].share;
-    }
-}
-
-static int64_t pause(struct sim *sim)
-{
-    if (by_chance(sim, 5))
-        return some_ms(sim, 2000, 40000);
-    return by_chance(sim, 50) ? some_ms(sim, 0, 5) : some_ms(sim, 0, 500);
-}
-
-static void build(struct sim *sim)
-{
-    static const char *const agentd[] = {"ann", "bea", "cid"};
-    static const char *const client[] = {"c0", "c1", "c2", "c3", "c4", "c5"};
-    for (size_t i = 0; i < AGENTDS; i++)
-        node_add(sim, agentd[i], false, MODE_ENFORCE);
-    node_add(sim, "broker", true, MODE_ENFORCE);
-    for (size_t i = 0; i < sim->node_count; i++)
-        node_start(sim, &sim->node[i]);
-    for (size_t i = 0; i < CLIENTS; i++)
-        client_registers(sim, client_add(sim, client[i], &sim->node[i % AGENTDS]));
-}
-
-static void heal(struct sim *sim)
-{
-    tell(sim, "all is healed");
-    sim->drops = sim->repeats = sim->delays = 0;
-    model_set_unwritable(sim->model, NULL);
-    if (!sim->redis_is_up)
-        redis_start(sim, true);
-    for (int64_t ms = 0; ms < HEAL_MS; ms += HEAL_MS / 10) {
-        sim_run_until(sim, sim->now + HEAL_MS / 10);
-        for (size_t i = 0; i < sim->node_count; i++)
-            node_confirm_losses(sim, &sim->node[i]);
-    }
-}
-
-static void play(struct sim *sim)
-{
-    static const struct {
-        const struct weight *weights;
-        size_t count;
-    } weather[] = {
-        {calm, sizeof calm / sizeof *calm},
-        {stormy, sizeof stormy / sizeof *stormy},
-        {forgetful, sizeof forgetful / sizeof *forgetful},
-    };
-    size_t kind = rng_below(&sim->rng, 3);
-    sim->drops = by_chance(sim, 50) ? rng_below(&sim->rng, 30) : 0;
-    sim->repeats = by_chance(sim, 30) ? rng_below(&sim->rng, 30) : 0;
-    sim->delays = by_chance(sim, 30) ? rng_below(&sim->rng, 30) : 0;
-    build(sim);
-    for (size_t i = 0; i < ACTIONS; i++) {
-        sim_run_until(sim, sim->now + pause(sim));
-        act(sim, weather[kind].weights, weather[kind].count);
-    }
-    heal(sim);
-    check_healed(sim);
-}
-
-/* True: all held. */
-static bool try_seed(struct sim *sim, uint64_t seed, enum shows shows)
-{
-    sim_init(sim, seed);
-    sim->tells = shows != SHOWS_FAILURES;
-    sim->traces = shows == SHOWS_CALLS;
-    bool holds = setjmp(sim->failed) == 0;
-    if (holds)
-        play(sim);
-    return holds;
-}
-
-int random_schedules(uint64_t first, uint64_t count, enum shows shows)
-{
-    struct sim *sim = malloc(sizeof *sim);
-    uint64_t steps = 0;
-    if (sim == NULL)
-        return 1;
-    for (uint64_t seed = first; seed < first + count; seed++) {
-        bool holds = try_seed(sim, seed, shows);
-        steps += sim->steps;
-        if (holds && shows != SHOWS_FAILURES)
-            fwrite(sim->story.bytes, 1, sim->story.len, stdout);
-        sim_fini(sim);
-        if (holds)
-            continue;
-        (void)try_seed(sim, seed, shows == SHOWS_CALLS ? shows : SHOWS_STORIES); /* once more */
-        printf("%.*s", (int)sim->story.len, sim->story.bytes != NULL ? sim->story.bytes : "");
-        printf("seed %" PRIu64 ": %s\nrun again with: sim --first-seed %" PRIu64 " --seeds 1\n",
-               seed, sim->why, seed);
-        sim_fini(sim);
-        free(sim);
-        return 1;
-    }
-    printf("sim: %" PRIu64 " random schedules from seed %" PRIu64 ", %" PRIu64 " steps: ok\n",
-           count, first, steps);
-    free(sim);
-    return 0;
+    size_t kind = 0;
+    while (roll >= actions[kind].share[weather])
+        roll -= actions[kind++].share[weather];
+    if (sim->counts != NULL)
+        sim->counts->action[kind]++;
+    actions[kind].act(sim);
 }

@@ -1,0 +1,142 @@
+/* What must come true once all faults are healed: scopes are empty, Redis and the world agree, and
+ * everybody was answered. */
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "sim/sim.h"
+
+static bool missing(struct sim *sim, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static bool missing(struct sim *sim, const char *format, ...)
+{
+    va_list ap;
+    va_start(ap, format);
+    vsnprintf(sim->why, sizeof sim->why, format, ap);
+    va_end(ap);
+    return false;
+}
+
+/* G7: kept, unless Redis lost it or never had it, and whoever held it has crashed since. */
+static bool must_hold(const struct sim *sim, const struct sim_cancel *cancel)
+{
+    bool is_safe = !cancel->is_pending && cancel->losses == sim->losses;
+    return cancel->is_accepted && (is_safe || cancel->crashes == sim->crashes);
+}
+
+static bool is_empty(struct sim *sim, const struct sim_cancel *cancel, bool is_linked)
+{
+    for (size_t i = 0; i < sim->run_count; i++) {
+        const struct sim_run *run = &sim->run[i];
+        bool is_promised = run->is_protected || !is_linked;
+        if (run->phase == RUN_ALIVE && is_promised
+            && is_in_scope(sim, run, cancel->root, cancel->target))
+            return missing(sim, "G2: %s lives on below the cancelled %s", run->id, cancel->target);
+    }
+    return true;
+}
+
+/* Where nothing was lost and nobody crashed, a cancel goes down every link of its scope. A link to
+ * what has ended and has nothing below it that Redis knows is settled; who started there without
+ * Redis was told that it is not protected. */
+static bool are_links_empty(struct sim *sim, const struct sim_cancel *cancel)
+{
+    for (size_t i = 0; i < sim->link_count; i++) {
+        const struct sim_link *link = &sim->link[i];
+        if (!is_in_scope(sim, &sim->run[link->run], cancel->root, cancel->target))
+            continue;
+        struct sim_cancel linked = {0};
+        memcpy(linked.root, link->root, sizeof linked.root);
+        memcpy(linked.target, link->target, sizeof linked.target);
+        if (!is_empty(sim, &linked, true))
+            return false;
+    }
+    return true;
+}
+
+/* Can a broker find the run by its replica? A Redis that refuses the list and takes the run a
+ * moment later leaves one that only a replica that lives repairs. */
+static bool is_listed(struct sim *sim, const struct sim_run *run, struct str owner)
+{
+    struct store_answer answer;
+    char replica[NAME_TEXT_MAX];
+    copy_text(replica, sizeof replica, owner);
+    model_call(sim->model, &(struct store_call){.op = STORE_HELD_READ, .replica = str_of(replica)},
+               &answer);
+    for (size_t i = 0; i < answer.list_count; i++)
+        if (str_is(answer.list[i], run->root))
+            return true;
+    return false;
+}
+
+/* Redis and the world agree: who lives is live there, who has ended is over. */
+static bool is_agreed(struct sim *sim, const struct sim_run *run)
+{
+    struct store_answer answer;
+    model_call(
+        sim->model,
+        &(struct store_call){.op = STORE_PEEK, .root = str_of(run->root), .run = str_of(run->id)},
+        &answer);
+    bool is_live = answer.verdict == SAID_OK && run_is_live(answer.state);
+    if (run->phase == RUN_ALIVE && !is_live)
+        return missing(sim, "G7: %s lives, and Redis says %s", run->id,
+                       answer.verdict == SAID_OK ? run_state_name(answer.state) : "unknown");
+    enum run_state state = answer.state;
+    bool must_be_over = run->phase == RUN_DEAD && (run->is_settled || run->has_process);
+    if (must_be_over && is_live && (!sim->has_refused || is_listed(sim, run, answer.owner)))
+        return missing(sim, "G6: %s has ended, and Redis says %s", run->id, run_state_name(state));
+    return true;
+}
+
+static bool are_scopes_empty(struct sim *sim)
+{
+    for (size_t i = 0; i < sim->cancel_count; i++) {
+        if (!must_hold(sim, &sim->cancel[i]))
+            continue;
+        if (!is_empty(sim, &sim->cancel[i], false))
+            return false;
+        bool was_quiet = sim->losses == 0 && sim->crashes == 0;
+        if (was_quiet && !are_links_empty(sim, &sim->cancel[i]))
+            return false;
+    }
+    return true;
+}
+
+/* Nobody is still away, and nobody is still about to do something. */
+static bool are_all_there(struct sim *sim)
+{
+    for (size_t i = 0; i < sim->node_count; i++) {
+        const struct node *node = &sim->node[i];
+        if (!node->is_alive || node->is_frozen || !node->is_linked)
+            return missing(sim, "G2: %s does not come back", node->name);
+    }
+    for (size_t i = 0; i < sim->run_count; i++) {
+        const struct sim_run *run = &sim->run[i];
+        bool waits = run->phase == RUN_ASKED || (run->phase == RUN_ALIVE && run->is_ending);
+        if (waits && sim->client[run->client].is_alive)
+            return missing(sim, "G6: %s asks for ever", run->id);
+    }
+    return true;
+}
+
+static bool are_asks_answered(struct sim *sim)
+{
+    for (size_t i = 0; i < sim->ask_count; i++) {
+        const struct ask *ask = &sim->ask[i];
+        if (ask->ask != 0 && ask->kind == ASK_CANCEL)
+            return missing(sim, "G6: %s never answers the cancel of %s", sim->node[ask->node].name,
+                           sim->cancel[ask->cancel].target);
+        if (ask->ask != 0)
+            return missing(sim, "G6: an ask of %s is never answered", sim->run[ask->run].id);
+    }
+    return true;
+}
+
+bool check_healed(struct sim *sim)
+{
+    if (!are_all_there(sim) || !are_scopes_empty(sim))
+        return false;
+    for (size_t i = 0; i < sim->run_count; i++)
+        if (!is_agreed(sim, &sim->run[i]))
+            return false;
+    return are_asks_answered(sim);
+}
