@@ -191,11 +191,13 @@ void end_abandoned(struct agent *agent, struct agent_run *run, uint32_t epoch)
     call->record = record;
 }
 
-/* What Redis never had is asserted first; what it may have is ended, and asserted when unknown. */
+/* What Redis never had is asserted first; what it may have is ended, and asserted when unknown. A
+ * link that was promised while Redis was away comes before the end: a ban finds it either way. */
 void end_resend(struct agent *agent, struct agent_run *run)
 {
     if (!run->was_confirmed)
         assert_send(agent, run, true);
+    links_resend(agent, run);
     struct call about = {.kind = CALL_END,
                          .run = run,
                          .asked = run->asked,

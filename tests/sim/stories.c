@@ -215,6 +215,47 @@ static void a_link_to_another_tree(struct sim *sim)
                 "[   148] z ends cancelled\n");
 }
 
+static void a_link_promised_while_redis_was_away(struct sim *sim)
+{
+    size_t a = starts(sim, ANN, "a", "");
+    starts(sim, BEA, "z", "");
+    until(sim, 10);
+    starts(sim, BEA, "b", "a");
+    until(sim, 20);
+    sim->node[ANN].is_reconnecting = true; /* it comes back when the cancel has been recorded */
+    redis_stop(sim);
+    client_links(sim, a, "z");
+    client_ends(sim, a, RUN_SUCCESS);
+    cancel(sim, BEA, "a", "a");
+    until(sim, 100);
+    redis_start(sim, true);
+    until(sim, 500);
+    sim->node[ANN].is_reconnecting = false;
+    redis_connect(sim, &sim->node[ANN]);
+    until(sim, 1000);
+    expect(sim, "[   104] a starts\n"
+                "[   104] z starts\n"
+                "[   114] b starts\n"
+                "[   120] Redis goes away\n"
+                "[   120] ann loses its link\n"
+                "[   120] bea loses its link\n"
+                "[   120] broker loses its link\n"
+                "[   120] a links z: ok\n"
+                "[   120] a ends success, pending\n"
+                "[   120] bea is asked to cancel a\n"
+                "[   120] b is told: enough\n"
+                "[   120] cancel of a: pending\n"
+                "[   140] b ends cancelled, pending\n"
+                "[   200] Redis is back\n"
+                "[   380] bea is linked\n"
+                "[   380] broker is linked\n"
+                "[   383] Redis records the cancel of a\n"
+                "[   600] ann is linked\n"
+                "[   605] Redis records the cancel of z\n"
+                "[   606] z is told: enough\n"
+                "[   628] z ends cancelled\n");
+}
+
 static void links_in_a_circle(struct sim *sim)
 {
     size_t a = starts(sim, ANN, "a", "");
@@ -466,6 +507,7 @@ static const struct story all[] = {
     T(lost_and_then_back),
     T(agentd_restarts_and_finds_the_cancel),
     T(a_link_to_another_tree),
+    T(a_link_promised_while_redis_was_away),
     T(links_in_a_circle),
     T(a_cancel_by_hand),
     T(one_interruption_for_many_cancels),
