@@ -114,6 +114,11 @@ static bool is_octal(const char *mode)
            && strtoul(mode, NULL, 8) <= 0777;
 }
 
+static bool is_for_everybody(const char *mode)
+{
+    return (strtoul(mode, NULL, 8) & 02) != 0;
+}
+
 static bool is_namespace(const char *text)
 {
     size_t len = strlen(text);
@@ -126,6 +131,9 @@ bool settings_are_sound(const struct settings *settings, const char **why)
     *why = NULL;
     if (!is_octal(settings->socket_mode))
         *why = "socket_mode: three or four octal digits, such as 0660";
+    else if (is_for_everybody(settings->socket_mode))
+        *why = "socket_mode: not for everybody on this machine; give the agents a group with the "
+               "daemon, and 0660";
     else if (settings->listen != NULL && settings->listen[0] != '\0'
              && !is_loopback(settings->listen))
         *why = "listen: only a loopback address with its port, such as 127.0.0.1:7320 or "

@@ -73,6 +73,11 @@ static bool is_octal(const char *mode)
            && strtoul(mode, NULL, 8) <= 0777;
 }
 
+static bool is_for_everybody(const char *mode)
+{
+    return (strtoul(mode, NULL, 8) & 02) != 0;
+}
+
 static bool is_namespace(const char *text)
 {
     size_t len = strlen(text);
@@ -96,6 +101,9 @@ static bool are_sound(const void *values, const char **why)
         *why = "listen, socket: one of them is needed";
     else if (!is_octal(settings->socket_mode))
         *why = "socket_mode: three or four octal digits, such as 0660";
+    else if (is_for_everybody(settings->socket_mode))
+        *why = "socket_mode: not for everybody on this machine; give the agents a group with the "
+               "daemon, and 0660";
     else if (!is_namespace(settings->namespace))
         *why = "namespace: 1 to 16 of a-z 0-9 -";
     else if (!id_is_valid(str_of(settings->id_prefix)) || strlen(settings->id_prefix) > PREFIX_MAX)

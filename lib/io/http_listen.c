@@ -116,6 +116,24 @@ static bool somebody_answers(const struct sockaddr_un *name)
     return connected;
 }
 
+/* Whoever may rename files there can put a socket of their own in the place of ours, and be told
+ * every token. In a sticky folder (/tmp) only the owner of a file may. */
+static bool folder_is_safe(const char *path)
+{
+    char folder[PLACE_ROOM];
+    struct stat info;
+    const char *slash = strrchr(path, '/');
+    size_t len = slash != NULL ? (size_t)(slash - path) : 0;
+    if (len >= sizeof folder)
+        return false;
+    memcpy(folder, path, len);
+    folder[len] = '\0';
+    const char *name = slash == NULL ? "." : len == 0 ? "/" : folder;
+    if (stat(name, &info) != 0)
+        return true; /* it is not there: binding says so */
+    return (info.st_mode & S_IWOTH) == 0 || (info.st_mode & S_ISVTX) != 0;
+}
+
 /* The mode is set while nobody can connect yet: a socket that does not listen refuses. */
 static int listen_at(const struct sockaddr_un *name, mode_t mode)
 {
@@ -141,7 +159,13 @@ enum err http_listen_unix(const char *path, mode_t mode, int *out_fd, struct uni
         *why = "the path of the socket is too long";
         return ERR_INVALID;
     }
-    if (lstat(path, &file) == 0 && !S_ISSOCK(file.st_mode)) {
+    if (!folder_is_safe(path)) {
+        *why =
+            "everybody may write into the folder of the socket, and so put another in its place: "
+            "chmod o-w that folder, or choose another";
+        return ERR_REFUSED;
+    }
+    if (lstat(path, &file) == 0 && !S_ISSOCK(file.st_mode)) { /* a symbolic link is none either */
         *why = "the path of the socket is a file that is no socket";
         return ERR_SYSTEM;
     }

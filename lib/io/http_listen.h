@@ -15,7 +15,8 @@ struct unix_name { /* which file is ours, so that closing never removes another 
     dev_t dev;
     ino_t ino;
 };
-/* Takes the place of a socket file nobody listens on; refuses one that somebody answers. */
+/* Takes the place of a socket file nobody listens on; refuses one that somebody answers, a file
+ * that is no socket (symbolic links are never followed), and a folder that everybody may change. */
 enum err http_listen_unix(const char *path, mode_t mode, int *out_fd, struct unix_name *out_name,
                           const char **why) MUST_CHECK;
 void http_unlisten_unix(const char *path, struct unix_name name);

@@ -377,7 +377,7 @@ static enum err open_unix(struct http_server *server, const struct http_server_o
                           const char **why)
 {
     int fd;
-    mode_t mode = options->unix_mode > 0 ? options->unix_mode & 0666 : UNIX_MODE;
+    mode_t mode = options->unix_mode > 0 ? options->unix_mode & 0664 : UNIX_MODE;
     char *path = mem_copy(str_of(options->unix_path));
     if (path == NULL)
         return ERR_NOMEM;

@@ -21,7 +21,7 @@ struct http_request;
 struct http_stream;
 
 struct http_server_options {
-    const char *unix_path;    /* NULL: none. Removed and made anew; mode 0666 & unix_mode */
+    const char *unix_path;    /* NULL: none. Removed and made anew; mode 0664 & unix_mode */
     unsigned unix_mode;       /* 0: 0660 */
     const char *tcp;          /* NULL: none; "127.0.0.1:8080", "[::1]:0" */
     size_t body_max;          /* 0: 64 KiB */
@@ -38,7 +38,7 @@ struct http_server_events {
     void (*on_closed)(void *owner);
 };
 
-/* why: static text for the log when ERR_SYSTEM or ERR_INVALID is returned; may be NULL */
+/* why: static text for the log when anything but ERR_OK and ERR_NOMEM is returned; may be NULL */
 enum err http_server_open(uv_loop_t *loop, const struct http_server_options *options,
                           const struct http_server_events *events, void *owner,
                           struct http_server **out, const char **why) MUST_CHECK;

@@ -468,7 +468,7 @@ static void a_unix_socket_has_its_mode_and_names_its_peer(void **state)
     struct stat file;
     open_server(scene, (struct http_server_options){.unix_path = scene->path, .unix_mode = 0777});
     assert_int_equal(stat(scene->path, &file), 0);
-    assert_int_equal(file.st_mode & 0777, 0666);
+    assert_int_equal(file.st_mode & 0777, 0664); /* never for everybody */
     int fd = dial_unix(scene);
     get(scene, fd, "/x");
     WAIT_FOR(scene, heard(scene, fd, "GET /x"));
@@ -501,6 +501,54 @@ static void a_dead_socket_is_replaced_and_a_living_daemon_is_not(void **state)
     get(scene, fd, "/x");
     WAIT_FOR(scene, heard(scene, fd, "GET /x"));
     close(fd);
+}
+
+static void expect_no_socket(struct scene *scene, const char *path, enum err wanted,
+                             const char *reason)
+{
+    const char *why = NULL;
+    struct http_server *server = NULL;
+    const struct http_server_options options = {.unix_path = path};
+    assert_int_equal(http_server_open(&scene->loop, &options, &events, scene, &server, &why),
+                     wanted);
+    assert_non_null(why);
+    assert_non_null(strstr(why, reason));
+}
+
+static void a_folder_that_everybody_may_change_is_refused(void **state)
+{
+    struct scene *scene = *state;
+    char folder[] = "/tmp/open-folder-XXXXXX", path[64];
+    struct stat file;
+    assert_non_null(mkdtemp(folder));
+    snprintf(path, sizeof path, "%s/socket", folder);
+    assert_int_equal(chmod(folder, 0777), 0);
+    expect_no_socket(scene, path, ERR_REFUSED, "chmod o-w");
+    assert_int_equal(stat(path, &file), -1);
+    assert_int_equal(chmod(folder, 01777), 0); /* as /tmp */
+    open_server(scene, (struct http_server_options){.unix_path = path});
+    http_server_close(scene->server);
+    WAIT_FOR(scene, scene->closed == 1);
+    scene->server = NULL;
+    scene->closed = 0;
+    assert_int_equal(rmdir(folder), 0);
+}
+
+static void a_symbolic_link_is_not_followed(void **state)
+{
+    struct scene *scene = *state;
+    char folder[] = "/tmp/link-folder-XXXXXX", path[64], goal[64];
+    struct stat file;
+    assert_non_null(mkdtemp(folder));
+    snprintf(path, sizeof path, "%s/socket", folder);
+    snprintf(goal, sizeof goal, "%s/goal", folder);
+    assert_int_equal(symlink(goal, path), 0);
+    expect_no_socket(scene, path, ERR_SYSTEM, "no socket");
+    assert_int_equal(stat(goal, &file), -1);
+    assert_int_equal(lstat(path, &file), 0);
+    assert_true(S_ISLNK(file.st_mode));
+    unlink(path);
+    assert_int_equal(rmdir(folder), 0);
 }
 
 static void places_that_make_no_sense_are_refused_with_a_reason(void **state)
@@ -572,6 +620,8 @@ int main(void)
         STORY(an_idle_connection_is_closed_but_a_stream_is_not),
         STORY(a_unix_socket_has_its_mode_and_names_its_peer),
         STORY(a_dead_socket_is_replaced_and_a_living_daemon_is_not),
+        STORY(a_folder_that_everybody_may_change_is_refused),
+        STORY(a_symbolic_link_is_not_followed),
         STORY(places_that_make_no_sense_are_refused_with_a_reason),
         STORY(closing_ends_requests_and_streams_and_says_so),
         STORY(it_may_be_closed_from_within_a_request),
