@@ -143,6 +143,9 @@ static void carry_out(struct agentd *d, const struct agent_effect *effect)
     case DO_MOVED:
         log_moved(effect);
         break;
+    case DO_SAY:
+        log_warn(agent_news_text(effect->news), "runs_told=%zu", effect->amount);
+        break;
     case DO_COUNT:
         numbers_count(&d->numbers, effect, d->looking_at);
         break;
@@ -361,6 +364,7 @@ static bool make_cores(struct agentd *d)
         .max_children = 1000,
         .max_clients = (size_t)settings->max_clients,
         .allow_without_redis = settings->when_redis_is_down == REDIS_DOWN_ALLOW,
+        .isolation_cancels = settings->when_isolated == ISOLATED_CANCEL,
         .seed = rng_next(&d->rng),
         .token_base = 1,
         .encode_record = api_encode_record,

@@ -71,6 +71,7 @@ static void read_gauges(struct numbers *numbers, const struct agent *agent, stru
             metric_add(&numbers->unresponsive, 1);
     }
     metric_set(&numbers->link_up, agent_is_linked(agent) ? 1 : 0);
+    metric_set(&numbers->isolated, (double)agent_isolated_for(agent, now).ms / 1000);
 }
 
 void numbers_print(struct numbers *numbers, const struct agent *agent, struct instant now,
@@ -92,6 +93,9 @@ void numbers_print(struct numbers *numbers, const struct agent *agent, struct in
          "Live runs that did not stop although everything was tried.", METRIC_GAUGE,
          &numbers->unresponsive, 1},
         {"brakewire_redis_link_up", "1 while Redis answers.", METRIC_GAUGE, &numbers->link_up, 1},
+        {"brakewire_redis_isolated_seconds",
+         "For how long Redis has been out of reach, once that is longer than the lease; else 0.",
+         METRIC_GAUGE, &numbers->isolated, 1},
         {"brakewire_reconcile_found_total", "Cancels that no message had told of.", METRIC_COUNTER,
          &numbers->reconcile_found, 1},
         {"brakewire_malformed_total", "Messages and records that nobody understands.",

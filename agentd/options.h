@@ -6,6 +6,7 @@
 #include "io/conf.h"
 
 enum redis_down { REDIS_DOWN_ALLOW, REDIS_DOWN_REFUSE };
+enum isolated { ISOLATED_CONTINUE, ISOLATED_CANCEL };
 enum baggage_use { BAGGAGE_TRUST, BAGGAGE_IGNORE };
 
 struct settings { /* texts are owned by it; NULL where nothing was said */
@@ -16,7 +17,7 @@ struct settings { /* texts are owned by it; NULL where nothing was said */
     struct span lease, reconcile, lost_grace, grace_notify, grace_term, kill_patience;
     struct span tombstone_ttl, drain, sse_heartbeat;
     int64_t max_runs, max_clients;
-    int when_redis_is_down, baggage;
+    int when_redis_is_down, when_isolated, baggage;
     char *cgroup;
     bool eviction_override;
     int log_level, log_format;

@@ -119,7 +119,7 @@ struct start_members {
     bool entry, strict, takeover;
     const json_t *labels, *stop;
     struct span deadline_ms;
-    int collateral, on_end, on_lost, on_client_gone;
+    int collateral, on_end, on_lost, on_client_gone, when_isolated;
     int64_t epoch;
 };
 #define FIELD(name) API_FIELD(struct start_members, name)
@@ -139,6 +139,7 @@ static const struct api_member start_members[] = {
     {FIELD(on_end), .type = API_CHOICE, .choices = "cancel|leave"},
     {FIELD(on_lost), .type = API_CHOICE, .choices = "cancel|takeover|continue"},
     {FIELD(on_client_gone), .type = API_CHOICE, .choices = "cancel|continue"},
+    {FIELD(when_isolated), .type = API_CHOICE, .choices = "continue|cancel"},
     {FIELD(linked_from), .type = API_TEXT, .max = 2 * RUN_ID_MAX + 1},
     {FIELD(retry_of), .type = API_ID},
     {FIELD(resumed_from), .type = API_ID},
@@ -215,6 +216,7 @@ static bool take_start(struct agentd *d, struct http_request *request,
         .on_end = (enum on_end)(asked->on_end + 1),
         .on_lost = (enum on_lost)asked->on_lost,
         .on_client_gone = (enum on_client_gone)asked->on_client_gone,
+        .when_isolated = (enum when_isolated)(asked->when_isolated + 1),
         .epoch = (uint32_t)asked->epoch,
         .takeover = asked->takeover,
         .incarnation = asked->incarnation,
@@ -237,7 +239,9 @@ bool request_start(struct agentd *d, struct http_request *request, const json_t 
                    struct ask_start *out, struct start_room *room)
 {
     struct api_fault fault;
-    struct start_members asked = {.deadline_ms = SPAN_NONE, .on_end = ON_END_DEFAULT - 1};
+    struct start_members asked = {.deadline_ms = SPAN_NONE,
+                                  .on_end = ON_END_DEFAULT - 1,
+                                  .when_isolated = WHEN_ISOLATED_DEFAULT - 1};
     if (!api_read_members(request, body, start_members,
                           sizeof start_members / sizeof start_members[0], &asked))
         return false;

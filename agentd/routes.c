@@ -332,10 +332,16 @@ static void serve_version(void *owner, struct http_request *request,
     api_set(redis, "linked", json_boolean(agent_is_linked(d->agent)));
     api_set(redis, "url", redis_address(d->settings->redis_url));
     api_set_text(redis, "generation", agent_generation(d->agent));
+    struct span isolated = agent_isolated_for(d->agent, agentd_now(d));
+    api_set(redis, "isolated", json_boolean(isolated.ms > 0));
+    if (isolated.ms > 0)
+        api_set_span(redis, "isolated_ms", isolated);
     api_set(json, "name", json_string("brakewire-agentd"));
     api_set(json, "version", json_string(BRAKEWIRE_VERSION));
     api_set(json, "replica_id", json_string(d->replica));
     api_set(json, "mode", json_string(modes[d->settings->mode]));
+    api_set(json, "when_isolated",
+            json_string(d->settings->when_isolated == ISOLATED_CANCEL ? "cancel" : "continue"));
     api_set(json, "namespace", json_string(d->settings->namespace));
     api_set(json, "protocol", json_integer(MESSAGE_VERSION));
     api_set(json, "redis", redis);

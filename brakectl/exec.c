@@ -474,6 +474,8 @@ static const struct flag exec_flags[] = {
     {"on-end", FLAG_CHOICE, FIELD(on_end), "cancel|leave", "children still running at its end"},
     {"on-lost", FLAG_CHOICE, FIELD(on_lost), "cancel|takeover|continue", "its agentd is gone"},
     {"on-client-gone", FLAG_CHOICE, FIELD(on_client_gone), "cancel|continue", "brakectl is gone"},
+    {"when-isolated", FLAG_CHOICE, FIELD(when_isolated), "continue|cancel",
+     "its agentd is out of reach of Redis for longer than its lease"},
     {"collateral", FLAG_CHOICE, FIELD(collateral), "refuse|allow",
      "kill a process that serves other runs too"},
     {"linked-from", FLAG_TEXT, FIELD(linked_from), "ROOT/RUN", "the run that may link to this one"},

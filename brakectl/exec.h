@@ -10,7 +10,7 @@ struct exec_settings {
     struct flag_list labels;
     struct span deadline, grace, term_grace, end_wait;
     const char *signal, *on_cancel, *notice_signal;
-    const char *on_end, *on_lost, *on_client_gone, *collateral;
+    const char *on_end, *on_lost, *on_client_gone, *when_isolated, *collateral;
     const char *linked_from, *retry_of, *resumed_from;
 };
 

@@ -101,6 +101,7 @@ static void set_policies(json_t *request, const struct exec_settings *settings)
     set_text(request, "on_end", settings->on_end);
     set_text(request, "on_lost", settings->on_lost);
     set_text(request, "on_client_gone", settings->on_client_gone);
+    set_text(request, "when_isolated", settings->when_isolated);
     set_text(request, "collateral", settings->collateral);
     set_text(request, "linked_from", settings->linked_from);
     set_text(request, "retry_of", settings->retry_of);

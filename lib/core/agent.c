@@ -97,6 +97,8 @@ static void on_answer(struct agent *agent, const struct agent_event *event)
     if (!call_take(agent, event->token, &call))
         return;
     agent->sync_open -= call.is_sync ? 1 : 0;
+    if (answer->verdict != SAID_OFFLINE)
+        isolation_heard(agent);
     switch (call.kind) {
     case CALL_START:
         start_answered(agent, &call, answer);
@@ -319,6 +321,10 @@ enum err agent_step(struct agent *agent, const struct agent_event *event,
     agent->wall = event->wall;
     bool is_resumed = was_frozen(agent);
     agent->last = event->at;
+    if (!agent->has_begun)
+        isolation_begin(agent);
+    if (is_resumed)
+        isolation_thawed(agent);
     dispatch(agent, event);
     on_time(agent);
     if (is_resumed)

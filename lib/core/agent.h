@@ -27,6 +27,7 @@ struct agent_options {
     size_t max_runs, max_tree_runs, max_children; /* 10,000 10,000 1,000 */
     size_t max_clients;                           /* 4,096 */
     bool allow_without_redis;                     /* when_redis_is_down = allow */
+    bool isolation_cancels; /* when_isolated = cancel, for runs that say nothing of it */
     uint64_t seed;
     uint64_t token_base; /* of its store tokens */
     size_t (*encode_record)(const struct cancel_record *record, char *out);
@@ -51,6 +52,7 @@ enum { STOP_TARGETS_MAX = 4, LINKS_PER_RUN_MAX = 1000 };
 enum on_end { ON_END_DEFAULT, ON_END_CANCEL, ON_END_LEAVE };
 enum on_lost { ON_LOST_CANCEL, ON_LOST_TAKEOVER, ON_LOST_CONTINUE };
 enum on_client_gone { ON_GONE_CANCEL, ON_GONE_CONTINUE };
+enum when_isolated { WHEN_ISOLATED_DEFAULT, WHEN_ISOLATED_CONTINUE, WHEN_ISOLATED_CANCEL };
 
 struct agent_caller {
     struct str token_hash; /* 32 hex digits; "" = none was sent (start then makes a client) */
@@ -70,6 +72,7 @@ struct ask_start {
     enum on_end on_end;
     enum on_lost on_lost;
     enum on_client_gone on_client_gone;
+    enum when_isolated when_isolated;
     uint32_t epoch;         /* > 0: adopt, compare-and-set on this epoch */
     bool takeover;          /* adopt although the old owner's lease lives */
     struct str incarnation; /* "" = the client's own */
@@ -183,8 +186,14 @@ enum agent_effect_kind {
     DO_ASK_CANCEL,    /* ask (the API's own number, or one with AGENT_ASK_INTERNAL), cancel */
     DO_PUBLISH,       /* root, record with `unrecorded`: Redis cannot record but may publish */
     DO_MOVED,         /* log + metrics: run, from, to, because */
+    DO_SAY,           /* log: news, amount = runs that it concerns */
     DO_COUNT          /* metric: which, amount */
 };
+enum agent_news {
+    NEWS_ISOLATED, /* cut from Redis for longer than a lease; amount = runs told to stop */
+    NEWS_IN_REACH  /* of Redis again */
+};
+const char *agent_news_text(enum agent_news news);
 enum agent_count {
     COUNT_STARTS_REFUSED, /* problem says the code */
     COUNT_RECONCILE_FOUND,
@@ -206,6 +215,7 @@ struct agent_effect {
     enum run_state from, to;
     const char *because;
     enum agent_count which;
+    enum agent_news news;
     size_t amount;
     enum problem problem;
     struct span took;
@@ -260,6 +270,8 @@ bool agent_next_standing(const struct agent *agent, struct str client, size_t *a
 bool agent_is_ready(const struct agent *agent); /* has been linked once */
 bool agent_is_linked(const struct agent *agent);
 bool agent_is_draining(const struct agent *agent);
+/* For how long nothing was heard of Redis, once that is longer than a lease; before that 0. */
+struct span agent_isolated_for(const struct agent *agent, struct instant now);
 size_t agent_live_runs(const struct agent *agent);
 size_t agent_clients_connected(const struct agent *agent);
 struct str agent_generation(const struct agent *agent);

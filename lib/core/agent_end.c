@@ -41,8 +41,11 @@ void finish(struct agent *agent, struct agent_run *run, enum run_state state,
 }
 
 /* ---- on_end -------------------------------------------------------------------------------- */
+/* Only an end of its own: one under a cancel is below the ban already. */
 static bool end_cancels_below(const struct agent_run *run, enum run_state state)
 {
+    if (state == RUN_CANCELLED || state == RUN_ROLLED_BACK)
+        return false;
     if ((run->flags & RUN_FLAG_END_CANCELS) != 0)
         return true;
     if ((run->flags & RUN_FLAG_END_LEAVES) != 0)
@@ -73,6 +76,8 @@ static void stop_below(struct agent *agent, struct agent_run *run, enum run_stat
 static struct str encode_end_record(struct agent *agent, const struct agent_run *run,
                                     enum run_state state)
 {
+    if (state == RUN_CANCELLED || state == RUN_ROLLED_BACK)
+        return isolation_end_record(agent, run);
     if (!end_cancels_below(run, state))
         return STR_NONE;
     struct cancel_record record = end_record(agent, run);
@@ -311,6 +316,8 @@ void end_answered(struct agent *agent, struct call *call, const struct store_ans
             sync_retry_later(agent);
         break;
     }
+    if (run->is_end_confirmed)
+        isolation_settled(agent, run);
     root_quieten(agent, run->root);
 }
 

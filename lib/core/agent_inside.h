@@ -8,6 +8,7 @@
  *   agent_told.c    who is hit by a cancel; agent_ladder.c: how it is stopped
  *   agent_end.c     how a run ends; agent_report.c: what Redis is told of a stop
  *   agent_sync.c    link up and down, loss, lease; agent_verdict.c: what Redis says of our runs
+ *   agent_isolation.c  out of reach of Redis for too long
  *   agent_ask.c     acknowledgement and fence; agent_link.c: links; agent_cancel.c: cancels asked
  * for
  */
@@ -147,7 +148,8 @@ struct agent_run {
     bool is_told, is_fenced, is_doubted, is_asserting, is_frozen, freeze_is_confirmed;
     bool ended_here; /* its end is ours to tell a Redis that forgot */
     bool is_claimed; /* its id needs bw:find */
-    bool collateral_allowed, gone_cancels;
+    bool collateral_allowed, gone_cancels, isolation_cancels;
+    bool is_isolated;    /* stopped for that, and Redis does not know the reason */
     bool may_adopt;      /* it goes on with a run, and Redis could not be asked */
     bool ladder_goes_on; /* although the run is over: it may not be alive */
     bool process_is_open, process_has_exited, was_signalled;
@@ -255,7 +257,9 @@ struct agent {
     struct list sync_held, sync_runs, sync_ends, sync_roots;
     size_t sync_open, asserts_open;
     struct instant lease_over; /* as far as we know */
-    struct due due;            /* the first of these, and of the oldest held cancel */
+    struct instant heard_at;   /* of Redis, the last time */
+    bool is_isolated, has_begun;
+    struct due due; /* the first of these, and of the oldest held cancel */
     struct instant renew_due, reconcile_due, retry_due;
     int64_t retry_ms;
 };
@@ -400,6 +404,21 @@ void sync_lease_answered(struct agent *agent, struct call *call, const struct st
 void reconcile_root(struct agent *agent, struct agent_root *root);
 void root_due(struct agent *agent, struct agent_root *root);
 void garbage_seen(struct agent *agent, struct str root);
+
+/* ---- agent_isolation.c ---- */
+void isolation_begin(struct agent *agent);  /* at the first step: nothing was heard before */
+void isolation_heard(struct agent *agent);  /* Redis has said something */
+void isolation_thawed(struct agent *agent); /* after a freeze, before anything else */
+void isolation_look(struct agent *agent);
+struct instant isolation_due(const struct agent *agent);
+/* May it not live here now? */
+bool isolation_forbids(const struct agent *agent, const struct agent_run *run);
+size_t isolation_stop(struct agent *agent, struct agent_run *run); /* how many it told: 0 or 1 */
+/* Its life is ours and goes on, as Redis says: now it is told why we stop it. */
+void isolation_record(struct agent *agent, struct agent_run *run);
+/* The record with which its end bans it; STR_NONE: it was stopped for no such reason. */
+struct str isolation_end_record(struct agent *agent, const struct agent_run *run);
+void isolation_settled(struct agent *agent, struct agent_run *run); /* Redis has its end */
 
 /* ---- agent_verdict.c ---- */
 struct verdict { /* what Redis says of a run: the common part of several answers */

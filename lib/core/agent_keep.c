@@ -268,8 +268,10 @@ static void pack_strings(struct agent_run *run, char *to, struct str id, struct 
         run->stop[i].token = pack(&to, start->stop[i].token);
 }
 
-static void take_policy(struct agent_run *run, const struct ask_start *start, enum agent_mode mode)
+static void take_policy(struct agent_run *run, const struct ask_start *start,
+                        const struct agent_options *options)
 {
+    enum agent_mode mode = options->mode;
     run->flags |= start->on_end == ON_END_CANCEL ? RUN_FLAG_END_CANCELS : 0;
     run->flags |= start->on_end == ON_END_LEAVE ? RUN_FLAG_END_LEAVES : 0;
     run->flags |= start->on_lost == ON_LOST_TAKEOVER ? RUN_FLAG_LOST_TAKEOVER : 0;
@@ -277,6 +279,9 @@ static void take_policy(struct agent_run *run, const struct ask_start *start, en
     run->flags |= mode == MODE_OBSERVE ? RUN_FLAG_OBSERVE : 0;
     run->flags |= mode == MODE_NOTIFY ? RUN_FLAG_NOTIFY : 0;
     run->gone_cancels = start->on_client_gone == ON_GONE_CANCEL;
+    run->isolation_cancels =
+        start->when_isolated == WHEN_ISOLATED_CANCEL
+        || (start->when_isolated == WHEN_ISOLATED_DEFAULT && options->isolation_cancels);
     run->collateral_allowed = start->collateral_allowed;
 }
 
@@ -331,7 +336,7 @@ struct agent_run *run_make(struct agent *agent, struct agent_client *client,
         return NULL;
     take_targets(run, start);
     pack_strings(run, (char *)run + head, id, path, start, incarnation, meta);
-    take_policy(run, start, agent->options.mode);
+    take_policy(run, start, &agent->options);
     run->state = RUN_PENDING;
     run->cap = SPAN_NONE;
     run->started = agent->wall;

@@ -121,7 +121,7 @@ static void follow_locally(struct agent *agent, const struct agent_run *run,
 
 void links_follow(struct agent *agent, struct agent_run *run)
 {
-    bool may_go_on = run->box != NULL && run->box->record.hops < CAUSE_HOPS_MAX
+    bool may_go_on = run->box != NULL && !run->is_isolated && run->box->record.hops < CAUSE_HOPS_MAX
                      && !str_is(run->box->record.by, "brakewire");
     bool is_waiting = false;
     run->links_due = INSTANT_NEVER;

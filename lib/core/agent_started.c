@@ -165,13 +165,24 @@ static void take_back(struct agent *agent, struct agent_run *run, const struct s
     end_send(agent, run, RUN_ERROR, 0);
 }
 
+static const char *why_not_without_redis(const struct agent *agent, const struct agent_run *run)
+{
+    if (!agent->options.allow_without_redis || run->start->strict)
+        return "Redis is away";
+    bool is_fresh = run->start->epoch == 0 && !run->start->was_sent;
+    if (is_fresh && isolation_forbids(agent, run))
+        return "Redis is away for longer than the lease, and when_isolated is cancel";
+    return NULL;
+}
+
 void start_without_redis(struct agent *agent, struct agent_run *run, bool is_known_unwritten)
 {
     struct start *start = run->start;
     bool may_be_there = start->was_sent && !is_known_unwritten;
-    if (!agent->options.allow_without_redis || start->strict) {
+    const char *why_not = why_not_without_redis(agent, run);
+    if (why_not != NULL) {
         start_refuse(agent, run, may_be_there ? PROBLEM_UNKNOWN_OUTCOME : PROBLEM_UNAVAILABLE,
-                     "Redis is away", NULL);
+                     why_not, NULL);
         return;
     }
     /* What Redis may have is not refused but told: somebody must end it. */
@@ -189,6 +200,8 @@ void start_without_redis(struct agent *agent, struct agent_run *run, bool is_kno
     join_root(agent, run, RUN_RUNNING);
     answer_started(agent, run, true);
     tell_if_hit(agent, run);
+    if (isolation_forbids(agent, run))
+        (void)isolation_stop(agent, run);
     if (agent->is_linked)
         sync_retry_later(agent);
 }

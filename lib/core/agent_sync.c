@@ -15,6 +15,7 @@ void agent_set_due(struct agent *agent)
 {
     struct instant first = instant_first(agent->renew_due, agent->reconcile_due);
     first = instant_first(first, agent->retry_due);
+    first = instant_first(first, isolation_due(agent));
     if (!list_is_empty(&agent->held_by_age))
         first = instant_first(first,
                               LIST_OWNER(agent->held_by_age.head.next, struct held, in_age)->until);
@@ -289,6 +290,7 @@ void link_up(struct agent *agent, const struct agent_event *event)
     if (len > 0)
         memcpy(agent->server, event->text.at, len);
     agent->is_linked = agent->was_linked = true;
+    isolation_heard(agent);
     agent->generation_call = 0;
     agent->renew_due = next_renewal(agent);
     agent->reconcile_due = next_reconcile(agent);
@@ -368,6 +370,7 @@ void sync_due(struct agent *agent)
     }
     if (instant_reached(agent->now, agent->retry_due))
         retry(agent);
+    isolation_look(agent);
     held_expire(agent);
     agent_set_due(agent);
 }

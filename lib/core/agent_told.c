@@ -37,10 +37,21 @@ static void stop_running(struct agent *agent, struct agent_run *run)
     want_moved(agent, run, from, "cancel");
 }
 
+/* What Redis has recorded replaces what we said while it was out of reach. */
+static void told_again(struct agent *agent, struct agent_run *run, struct record_box *box)
+{
+    if (run->is_isolated) {
+        run->is_isolated = false;
+        take_box(agent, run, box);
+        links_follow(agent, run);
+    }
+    hurry(agent, run, box->record.grace);
+}
+
 size_t tell_run(struct agent *agent, struct agent_run *run, struct record_box *box)
 {
     if (run->is_told) {
-        hurry(agent, run, box->record.grace);
+        told_again(agent, run, box);
         return 0;
     }
     if (run->state == RUN_PENDING) {

@@ -100,9 +100,11 @@ void verdict_apply(struct agent *agent, struct agent_run *run, const struct verd
         confirm(agent, run, verdict);
         if ((verdict->flags & RUN_FLAG_SUSPECT) != 0 && run_is_listed_live(run))
             assert_send(agent, run, false);
+        isolation_record(agent, run);
         break;
     case SAID_ADOPTED:
         confirm(agent, run, verdict);
+        isolation_record(agent, run);
         break;
     case SAID_STOP:
         must_stop(agent, run, verdict);

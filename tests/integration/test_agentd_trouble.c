@@ -123,6 +123,34 @@ static void a_cautious_agentd_starts_nothing_without_redis(void **state)
     (void)sidecar_run(&agentd, NULL, "{}");
 }
 
+/* Half-open: Redis is there, and silent. */
+static void out_of_reach_for_a_lease_it_stops_who_asked_for_it(void **state)
+{
+    (void)state;
+    struct listening listening;
+    char path[160];
+    start_agentd("--lease=1s");
+    struct started goes_on = sidecar_run(&agentd, NULL, "{}");
+    struct started run =
+        sidecar_run(&agentd, goes_on.token, "{\"when_isolated\":\"%s\"}", "cancel");
+    listening_open(&listening, &agentd, run.token);
+    redis_process_pause(&redis);
+    const json_t *notice = listening_wait(&listening, 1);
+    assert_string_equal(json_word(notice, "run"), run.run);
+    assert_string_equal(json_word(notice, "reason"), "isolated");
+    assert_string_equal(json_word(notice, "by"), "agentd");
+    service_wait_for(&agentd, NULL, "/v1/version", "redis.isolated", "true");
+    assert_int_equal(service_call(&agentd, NULL, "GET", "/readyz", NULL, NULL), 200);
+    redis_process_resume(&redis);
+    service_wait_for(&agentd, NULL, "/v1/version", "redis.isolated", "false");
+    wait_for_record(&run);
+    sidecar_end(&agentd, &run, "cancelled");
+    snprintf(path, sizeof path, "/v1/runs/%s", goes_on.run);
+    service_wait_for(&agentd, goes_on.token, path, "state", "running");
+    assert_int_equal(listening.count, 1);
+    listening_close(&listening);
+}
+
 static void a_cancel_during_a_broken_connection_is_not_lost(void **state)
 {
     (void)state;
@@ -392,6 +420,7 @@ int main(void)
         STORY(without_redis_a_run_starts_unprotected_and_is_asserted_later),
         STORY(an_end_without_redis_is_told_later),
         STORY(a_cautious_agentd_starts_nothing_without_redis),
+        STORY(out_of_reach_for_a_lease_it_stops_who_asked_for_it),
         STORY(a_cancel_during_a_broken_connection_is_not_lost),
         STORY(a_redis_that_evicts_is_refused_unless_told_otherwise),
         STORY(it_is_not_ready_before_it_has_seen_redis),

@@ -116,7 +116,8 @@ static struct store_answer end(const char *run, enum run_state state)
 {
     struct store_call call = base(STORE_END, run);
     call.state = state;
-    call.record = record_for(run, "parent_ended", -1);
+    if (state != RUN_CANCELLED && state != RUN_ROLLED_BACK)
+        call.record = record_for(run, "parent_ended", -1);
     return ask(call);
 }
 
@@ -430,6 +431,23 @@ static void an_end_under_a_ban_is_a_cancel(void **state)
     SAYS(ended, already);
     assert_int_equal(ended.finished_anyway, RUN_SUCCESS);
     SAYS(end("nobody", RUN_SUCCESS), unknown);
+}
+
+/* An agentd that was out of reach has stopped it, and says so now. */
+static void an_end_may_bring_its_reason(void **state)
+{
+    (void)state;
+    start("r", "");
+    start("a", "r");
+    start("b", "a");
+    struct store_call call = base(STORE_END, "a");
+    call.state = RUN_CANCELLED;
+    call.record = record_for("a", "isolated", -1);
+    struct store_answer ended = ask(call);
+    SAYS(ended, ended);
+    assert_int_equal(ended.state, RUN_CANCELLED);
+    SAYS(start("c", "b"), refused);
+    SAYS(end("r", RUN_CANCELLED), not_cancelled);
 }
 
 static void a_deadline_makes_its_target_time_out(void **state)
@@ -1094,6 +1112,7 @@ static int tell_all(enum redis_kind kind)
         STORY(only_a_lower_grace_is_taken_over),
         STORY(a_completed_run_is_over_unless_asked_anyway),
         STORY(an_end_under_a_ban_is_a_cancel),
+        STORY(an_end_may_bring_its_reason),
         STORY(a_deadline_makes_its_target_time_out),
         STORY(an_error_cancels_the_children_and_a_success_leaves_them),
         STORY(a_retry_is_refused_only_for_a_cancelled_run),

@@ -207,6 +207,8 @@ static void random_rest(struct trial *t, uint32_t which, struct store_call *call
     if (call->op == STORE_ASSERT && call->epoch == 0)
         call->epoch = 1; /* 0 is the epoch of what never started; nobody holds it */
     call->record = random_record(t, &t->record, ids[which][0]);
+    if (call->op == STORE_END && chance(t, 50))
+        call->record = STR_NONE; /* else one that was not cancelled is */
     call->story = chance(t, 50) ? STR("a story") : STR_NONE;
     call->state = random_end(t);
     call->only_suspect = chance(t, 40);

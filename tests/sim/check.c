@@ -80,8 +80,8 @@ static void check_end(struct sim *sim, const struct store_call *call, enum run_s
     if (is_well && ban != NULL)
         violated(sim, "G4: %.*s ends %s below the ban of %s", S(call->run), run_state_name(state),
                  ban->target);
-    if (is_well && call->record.len > 0)
-        note_ban(sim, call->root, call->run); /* on_end */
+    if (call->record.len > 0)
+        note_ban(sim, call->root, call->run); /* on_end, or isolated */
 }
 
 static void count_call(struct sim *sim, enum store_op op, enum store_verdict verdict)
@@ -150,7 +150,8 @@ static bool was_asked(const struct sim *sim, const struct cancel_record *record)
 static void check_reason(struct sim *sim, const struct sim_run *run,
                          const struct cancel_record *record)
 {
-    static const char *const own[] = {"deadline", "client_gone", "parent_ended", "fenced"};
+    static const char *const own[] = {"deadline", "client_gone", "parent_ended", "fenced",
+                                      "isolated"};
     char target[NAME_TEXT_MAX], root[NAME_TEXT_MAX];
     copy_text(target, sizeof target, record->target);
     copy_text(root, sizeof root, record->root);

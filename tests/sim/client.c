@@ -83,6 +83,7 @@ static struct ask_start start_of(const struct sim *sim, const struct sim_run *ru
         .deadline = run->deadline,
         .on_end = run->on_end,
         .on_client_gone = run->on_client_gone,
+        .when_isolated = run->when_isolated,
         .epoch = run->phase == RUN_ALIVE ? run->epoch : 0,
         .stop_count = run->has_process ? 2 : 0,
     };

@@ -121,6 +121,9 @@ static void carry_out(struct sim *sim, struct node *node, const struct agent_eff
     case DO_MOVED:
         moved(sim, node, effect);
         break;
+    case DO_SAY:
+        tell(sim, "%s: %s", node->name, agent_news_text(effect->news));
+        break;
     case DO_COUNT:
         count(sim, node, effect);
         break;

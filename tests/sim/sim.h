@@ -134,6 +134,7 @@ struct sim_run {
     uint32_t epoch;
     enum on_end on_end;
     enum on_client_gone on_client_gone;
+    enum when_isolated when_isolated;
     struct span deadline;
     unsigned process; /* the how-manieth of its processes */
     bool has_process, process_is_alive, process_is_watched, was_signalled;

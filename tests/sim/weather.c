@@ -41,6 +41,7 @@ static void start(struct sim *sim, const char *parents)
     run->obeys_term = by_chance(sim, 60);
     run->on_end = (enum on_end)rng_below(&sim->rng, 3);
     run->on_client_gone = by_chance(sim, 70) ? ON_GONE_CANCEL : ON_GONE_CONTINUE;
+    run->when_isolated = by_chance(sim, 30) ? WHEN_ISOLATED_CANCEL : WHEN_ISOLATED_DEFAULT;
     if (by_chance(sim, 10))
         run->deadline = MILLIS(some_ms(sim, 500, 20000));
     if (by_chance(sim, 20))

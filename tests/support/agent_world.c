@@ -196,6 +196,10 @@ static void tell(struct agent_world *world, const struct agent_effect *effect)
         buf_addf(said, "%.*s: %s > %s (%s)\n", S(effect->run), run_state_name(effect->from),
                  run_state_name(effect->to), effect->because);
         break;
+    case DO_SAY:
+        if (effect->amount > 0)
+            buf_addf(said, "%s: %zu\n", agent_news_text(effect->news), effect->amount);
+        break;
     case DO_COUNT:
         tell_count(said, effect);
         break;

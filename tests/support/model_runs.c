@@ -129,7 +129,9 @@ static bool cancels_children(const struct model_run *run)
            || (!model_has(run, RUN_FLAG_END_LEAVES) && run->state == RUN_ERROR);
 }
 
-static void record_end(struct model *model, const struct store_call *call, struct place *place)
+/* bans_itself: its agentd had stopped it, and says why only now */
+static void record_end(struct model *model, const struct store_call *call, struct place *place,
+                       bool bans_itself)
 {
     struct model_run *run = place->run;
     int was_unresponsive = model_has(run, RUN_FLAG_UNRESPONSIVE) ? 1 : 0;
@@ -146,7 +148,7 @@ static void record_end(struct model *model, const struct store_call *call, struc
         model_ban(model, place->tree, run, call->record);
     place->tree->n--;
     model_commit(model, place->tree);
-    if (bans_children && run->children > 0)
+    if ((bans_children || bans_itself) && run->children > 0)
         model_publish(model, call->root, false, call->record);
     model_tell_ended(model, place->tree, run);
 }
@@ -168,13 +170,19 @@ void model_end(struct model *model, const struct store_call *call, struct store_
         return;
     }
     enum run_state finished, state = outcome(&place, call->state, &finished);
-    if (state == RUN_NONE) {
+    if (state == RUN_NONE && call->record.len == 0) {
         say(out, SAID_NOT_CANCELLED);
         return;
     }
+    bool bans_itself = state == RUN_NONE;
+    if (bans_itself) {
+        model_ban(model, place.tree, run, call->record);
+        place.bans = (struct bans){.count = 1, .id = {run->id}};
+        state = call->state;
+    }
     run->state = state;
     run->finished = finished;
-    record_end(model, call, &place);
+    record_end(model, call, &place, bans_itself);
     *out =
         (struct store_answer){.verdict = SAID_ENDED, .state = state, .finished_anyway = finished};
 }

@@ -57,14 +57,18 @@ if epoch < tonumber(r[EPOCH]) then
 end
 local bans = bans_of(run)
 local state, finished = outcome(r, bans)
+local told = false
 if not state then
-    return {'not_cancelled'}
+    if record == '' then
+        return {'not_cancelled'}
+    end
+    ban(run, r, record) -- its agentd has stopped it by itself, and says why
+    bans, state, told = {run}, said, tonumber(r[CHILDREN]) > 0
 end
 local unresponsive = has(r, UNRESPONSIVE) and 1 or 0
 r[STATE], r[EPOCH], r[FINISHED] = state, epoch, finished
 r[FLAGS] = bor(band(r[FLAGS], bnot(UNRESPONSIVE + KILLING + SUSPECT)), FROZEN)
 count(bans, 0, 0, 1, -unresponsive)
-local told = false
 if bans[1] then
     if story ~= '' then
         write('e:' .. run, story)
