@@ -1,0 +1,91 @@
+"""Daemons and agents are killed, frozen, and started again."""
+
+import asyncio
+import contextlib
+import signal
+import time
+
+from . import scenario
+
+
+@scenario
+async def agentds_killed(world):
+    """Half of the agentds are killed, trees are cancelled meanwhile, the agentds come back within
+    the lease: agents register again and find every cancel; the other trees never notice."""
+    await world.settled_fleet()
+    world.judge.broken_is_fine = True
+    world.judge.permit("conflict", who=("agent",))
+    gone = world.house.agentds[:3]
+    for daemon in gone:
+        daemon.kill()
+    brokers = world.house.brokers
+    for number, tree in enumerate(world.forest.roots()[:6]):
+        await world.forest.cancel(tree, brokers[number % 2])
+    for daemon in gone:
+        daemon.again()
+    await world.ready(*gone)
+    world.judge.healed_at = time.monotonic()
+    await world.verdict()
+
+
+@scenario
+async def agents_killed(world):
+    """Two of six agent processes are killed: what they carried, and everything below it, is
+    stopped, processes too; nothing else is."""
+    await world.settled_fleet(processes=0.2)
+    world.judge.own_reasons.add("client_gone")
+    world.judge.broken_is_fine = True
+    for agent in world.forest.agents[1:3]:
+        agent.signal(signal.SIGKILL)
+        for run in world.forest.runs:
+            if run.agent is agent:
+                world.forest.imply(run, "client_gone")
+    await world.forest.cancel(world.forest.roots()[0], world.house.brokers[0])
+    await world.verdict()
+
+
+async def torment(world, until):
+    """One thing at a time, for less than a lease, and never the same for long."""
+    dice, forest = world.forest.random, world.forest
+    while time.monotonic() < until:
+        victim = dice.choice(world.house.agentds + world.house.brokers)
+        harm = dice.choice(("kill", "freeze", "agent frozen"))
+        if harm == "kill":
+            victim.kill()
+            await asyncio.sleep(dice.uniform(0, 0.3))
+            victim.again()
+            await world.ready(victim)
+        elif harm == "freeze":
+            victim.freeze()
+            await asyncio.sleep(dice.uniform(0.05, 1.0))
+            victim.thaw()
+        else:
+            agent = dice.choice([a for a in forest.agents if not a.dead])
+            agent.signal(signal.SIGSTOP)
+            await asyncio.sleep(dice.uniform(0.05, 0.4))
+            agent.signal(signal.SIGCONT)
+        await asyncio.sleep(dice.uniform(0, 0.1))
+
+
+async def cancel_until(world, until, trees):
+    daemons = world.house.brokers + world.house.agentds
+    for number, tree in enumerate(trees):
+        share = (until - time.monotonic()) / max(1, len(trees) - number)
+        order = daemons[number % len(daemons):] + daemons[:number % len(daemons)]
+        target = world.forest.random.choice(tree.scope()) if number % 2 else tree
+        await world.forest.insist(target, order, within=20)
+        await asyncio.sleep(max(0.0, min(share, until - time.monotonic())))
+
+
+@scenario
+async def random_torment(world):
+    """Agentds, brokers and agents are killed, frozen and started again at random while trees are
+    cancelled: what was accepted stops, what was not cancelled goes on."""
+    await world.settled_fleet(trees=24, size=16)
+    world.judge.broken_is_fine = True
+    world.judge.permit("unknown_outcome", "unavailable")
+    world.judge.permit("conflict", "not_found", "unauthorized", who=("agent",))
+    until = time.monotonic() + (60 if world.long else 12)
+    roots = world.forest.roots()
+    await asyncio.gather(torment(world, until), cancel_until(world, until, roots[:18]))
+    await world.verdict(within=20)
