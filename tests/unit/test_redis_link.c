@@ -8,94 +8,12 @@
 /* last: cmocka wants the headers above */
 #include <cmocka.h>
 
-#include "io/redis_link.h"
 #include "io/redis_url.h"
-#include "support/redis_server.h"
-
-enum { WAIT_MS = 10000, REPLIES = 64, TEXT = 256 };
-
-struct scene {
-    uv_loop_t loop;
-    uv_timer_t tick; /* makes UV_RUN_ONCE return, so that a wait is bounded */
-    struct redis_process server;
-    struct redis_link *link;
-    unsigned ups, downs, pushes, closed, lost;
-    char why[TEXT], push_kind[TEXT], push_channel[TEXT], push_bytes[TEXT];
-    char run_id[TEXT], role[TEXT], name[TEXT];
-    unsigned answers;
-    char answer[REPLIES][TEXT];
-    bool close_on_down;
-};
-
-static void ticked(uv_timer_t *timer)
-{
-    (void)timer;
-}
-
-static void copy(char *out, struct str text)
-{
-    snprintf(out, TEXT, "%.*s", (int)text.len, text.len > 0 ? text.at : "");
-}
-
-static void on_up(void *owner, const struct redis_server *server)
-{
-    struct scene *scene = owner;
-    scene->ups++;
-    copy(scene->run_id, server->run_id);
-    copy(scene->role, server->role);
-    copy(scene->name, server->name);
-}
-
-static void on_down(void *owner, struct str why)
-{
-    struct scene *scene = owner;
-    scene->downs++;
-    copy(scene->why, why);
-    if (scene->close_on_down) {
-        redis_link_close(scene->link);
-        scene->link = NULL;
-    }
-}
-
-static void on_push(void *owner, struct str kind, struct str channel, struct str bytes)
-{
-    struct scene *scene = owner;
-    scene->pushes++;
-    copy(scene->push_kind, kind);
-    copy(scene->push_channel, channel);
-    copy(scene->push_bytes, bytes);
-}
-
-static void on_closed(void *owner)
-{
-    ((struct scene *)owner)->closed++;
-}
-
-static const struct redis_link_events events = {
-    .on_up = on_up, .on_down = on_down, .on_push = on_push, .on_closed = on_closed};
-
-static void answered(void *owner, const struct redisReply *reply)
-{
-    struct scene *scene = owner;
-    if (reply == NULL) {
-        scene->lost++;
-        return;
-    }
-    char *out = scene->answer[scene->answers++ % REPLIES];
-    if (reply->type == REDIS_REPLY_INTEGER)
-        snprintf(out, TEXT, "%lld", reply->integer);
-    else if (reply->type == REDIS_REPLY_PUSH || reply->type == REDIS_REPLY_ARRAY)
-        snprintf(out, TEXT, "push %s", reply->element[0]->str);
-    else
-        snprintf(out, TEXT, "%s", reply->str != NULL ? reply->str : "nil");
-}
+#include "support/link_scene.h"
 
 static int set_up(void **state)
 {
-    struct scene *scene = calloc(1, sizeof *scene);
-    uv_loop_init(&scene->loop);
-    uv_timer_init(&scene->loop, &scene->tick);
-    uv_timer_start(&scene->tick, ticked, 2, 2);
+    struct scene *scene = scene_new();
     redis_process_start(&scene->server, KIND_REDIS, NULL);
     *state = scene;
     return 0;
@@ -104,71 +22,15 @@ static int set_up(void **state)
 static int tear_down(void **state)
 {
     struct scene *scene = *state;
-    unsigned due = scene->closed + (scene->link != NULL ? 1 : 0);
-    if (scene->link != NULL)
-        redis_link_close(scene->link);
-    uv_close((uv_handle_t *)&scene->tick, NULL);
-    uv_run(&scene->loop, UV_RUN_DEFAULT);
-    bool clean = uv_loop_close(&scene->loop) == 0 && scene->closed >= due;
-    redis_process_end(&scene->server);
-    free(scene);
+    struct redis_process server = scene->server;
+    bool clean = scene_free(scene);
+    redis_process_end(&server);
     return clean ? 0 : -1;
-}
-
-#define WAIT_FOR(scene, condition)                                                         \
-    do {                                                                                   \
-        uint64_t start_ = uv_hrtime();                                                     \
-        while (!(condition)) {                                                             \
-            uv_run(&(scene)->loop, UV_RUN_ONCE);                                           \
-            if (uv_hrtime() - start_ > WAIT_MS * 1000000ull)                               \
-                fail_msg("waited in vain for %s; last why: %s", #condition, (scene)->why); \
-        }                                                                                  \
-    } while (0)
-
-static void open_with(struct scene *scene, struct redis_target target)
-{
-    if (target.url == NULL)
-        target.url = scene->server.url;
-    assert_int_equal(redis_link_open(&scene->loop, &target, &events, scene, &scene->link), ERR_OK);
-}
-
-static void open_until_up(struct scene *scene, struct redis_target target)
-{
-    open_with(scene, target);
-    WAIT_FOR(scene, scene->ups == 1);
-    assert_int_equal(scene->downs, 0);
 }
 
 static void open_link(struct scene *scene)
 {
-    open_until_up(scene, (struct redis_target){.client_name = "story"});
-}
-
-static enum err say(struct scene *scene, const char *words)
-{
-    char text[TEXT];
-    struct str argv[16], rest = str_of(strcpy(text, words));
-    int argc = 0;
-    while (rest.len > 0)
-        argv[argc++] = str_cut(&rest, ' ');
-    return redis_link_command(scene->link, argc, argv, answered, scene);
-}
-
-static void ask(struct scene *scene, const char *words)
-{
-    unsigned before = scene->answers;
-    assert_int_equal(say(scene, words), ERR_OK);
-    WAIT_FOR(scene, scene->answers > before);
-}
-
-static const char *last_answer(const struct scene *scene)
-{
-    return scene->answer[(scene->answers - 1) % REPLIES];
-}
-
-static enum err subscribe(struct scene *scene, const char *verb, const char *channel)
-{
-    return redis_link_subscribe(scene->link, verb, str_of(channel), answered, scene);
+    scene_open_until_up(scene, (struct redis_target){.client_name = "story"});
 }
 
 static void it_comes_up_knowing_the_server(void **state)
@@ -178,8 +40,8 @@ static void it_comes_up_knowing_the_server(void **state)
     assert_int_equal(strlen(scene->run_id), 40);
     assert_string_equal(scene->role, "master");
     assert_true(strcmp(scene->name, "redis") == 0 || strcmp(scene->name, "valkey") == 0);
-    ask(scene, "CLIENT GETNAME");
-    assert_string_equal(last_answer(scene), "story");
+    scene_ask(scene, "CLIENT GETNAME");
+    assert_string_equal(scene_answer(scene), "story");
 }
 
 static void it_speaks_over_tcp_and_selects_its_database(void **state)
@@ -187,11 +49,11 @@ static void it_speaks_over_tcp_and_selects_its_database(void **state)
     struct scene *scene = *state;
     char url[TEXT];
     snprintf(url, sizeof url, "redis://localhost:%d/3", scene->server.port);
-    open_until_up(scene, (struct redis_target){.url = url});
-    ask(scene, "SET here 1");
-    ask(scene, "SELECT 3");
-    ask(scene, "GET here");
-    assert_string_equal(last_answer(scene), "1");
+    scene_open_until_up(scene, (struct redis_target){.url = url});
+    scene_ask(scene, "SET here 1");
+    scene_ask(scene, "SELECT 3");
+    scene_ask(scene, "GET here");
+    assert_string_equal(scene_answer(scene), "1");
     assert_true(redis_link_stats(scene->link)->bytes_out > 0);
 }
 
@@ -215,7 +77,7 @@ static void answers_come_in_the_order_of_the_commands(void **state)
     char words[TEXT], number[TEXT];
     for (int i = 0; i < REPLIES; i++) {
         snprintf(words, sizeof words, "ECHO %d", i);
-        assert_int_equal(say(scene, words), ERR_OK);
+        assert_int_equal(scene_say(scene, words), ERR_OK);
     }
     WAIT_FOR(scene, scene->answers == REPLIES);
     for (int i = 0; i < REPLIES; i++) {
@@ -228,11 +90,11 @@ static void commands_and_subscriptions_share_the_connection(void **state)
 {
     struct scene *scene = *state;
     open_link(scene);
-    assert_int_equal(say(scene, "ECHO before"), ERR_OK);
-    assert_int_equal(subscribe(scene, "SUBSCRIBE", "news"), ERR_OK);
-    assert_int_equal(subscribe(scene, "SSUBSCRIBE", "shard"), ERR_OK);
-    assert_int_equal(say(scene, "PUBLISH news hello"), ERR_OK);
-    assert_int_equal(say(scene, "ECHO after"), ERR_OK);
+    assert_int_equal(scene_say(scene, "ECHO before"), ERR_OK);
+    assert_int_equal(scene_subscribe(scene, "SUBSCRIBE", "news"), ERR_OK);
+    assert_int_equal(scene_subscribe(scene, "SSUBSCRIBE", "shard"), ERR_OK);
+    assert_int_equal(scene_say(scene, "PUBLISH news hello"), ERR_OK);
+    assert_int_equal(scene_say(scene, "ECHO after"), ERR_OK);
     WAIT_FOR(scene, scene->answers == 5 && scene->pushes == 1);
     assert_string_equal(scene->answer[0], "before");
     assert_string_equal(scene->answer[1], "push subscribe");
@@ -242,14 +104,14 @@ static void commands_and_subscriptions_share_the_connection(void **state)
     assert_string_equal(scene->push_channel, "news");
     assert_string_equal(scene->push_bytes, "hello");
 
-    ask(scene, "SPUBLISH shard low");
+    scene_ask(scene, "SPUBLISH shard low");
     WAIT_FOR(scene, scene->pushes == 2);
     assert_string_equal(scene->push_kind, "smessage");
-    assert_int_equal(subscribe(scene, "UNSUBSCRIBE", "news"), ERR_OK);
-    assert_int_equal(subscribe(scene, "UNSUBSCRIBE", "never"), ERR_OK);
-    ask(scene, "ECHO end");
+    assert_int_equal(scene_subscribe(scene, "UNSUBSCRIBE", "news"), ERR_OK);
+    assert_int_equal(scene_subscribe(scene, "UNSUBSCRIBE", "never"), ERR_OK);
+    scene_ask(scene, "ECHO end");
     WAIT_FOR(scene, scene->answers == 9);
-    assert_string_equal(last_answer(scene), "end");
+    assert_string_equal(scene_answer(scene), "end");
     assert_int_equal(scene->downs, 0);
 }
 
@@ -265,14 +127,14 @@ static void ending_a_subscription_that_moves_away_confuses_no_answer(void **stat
     redis_process_do(&scene->server, "CLUSTER ADDSLOTSRANGE 0 16383");
     long long slot = redis_process_do(&scene->server, "CLUSTER KEYSLOT moving");
     snprintf(url, sizeof url, "redis+cluster://127.0.0.1:%d", scene->server.port);
-    open_until_up(
+    scene_open_until_up(
         scene, (struct redis_target){.url = url, .host = "127.0.0.1", .port = scene->server.port});
-    assert_int_equal(subscribe(scene, "SSUBSCRIBE", "moving"), ERR_OK);
+    assert_int_equal(scene_subscribe(scene, "SSUBSCRIBE", "moving"), ERR_OK);
     WAIT_FOR(scene, scene->answers == 1);
-    assert_int_equal(subscribe(scene, "SUNSUBSCRIBE", "moving"), ERR_OK);
+    assert_int_equal(scene_subscribe(scene, "SUNSUBSCRIBE", "moving"), ERR_OK);
     redis_process_do(&scene->server, "CLUSTER DELSLOTS %lld", slot);
-    assert_int_equal(say(scene, "ECHO one"), ERR_OK);
-    assert_int_equal(say(scene, "ECHO two"), ERR_OK);
+    assert_int_equal(scene_say(scene, "ECHO one"), ERR_OK);
+    assert_int_equal(scene_say(scene, "ECHO two"), ERR_OK);
     WAIT_FOR(scene, scene->answers == 4);
     assert_string_equal(scene->answer[1], "push sunsubscribe");
     assert_string_equal(scene->answer[2], "one");
@@ -283,16 +145,16 @@ static void a_server_of_another_kind_than_the_url_says_is_named(void **state)
 {
     struct scene *scene = *state;
     const char *const clustered[] = {"--cluster-enabled", "yes", "--port", "0", NULL};
-    open_with(scene, (struct redis_target){.url = "redis+cluster://127.0.0.1",
-                                           .host = "127.0.0.1",
-                                           .port = scene->server.port});
+    scene_open(scene, (struct redis_target){.url = "redis+cluster://127.0.0.1",
+                                            .host = "127.0.0.1",
+                                            .port = scene->server.port});
     WAIT_FOR(scene, scene->downs > 0);
     assert_non_null(strstr(scene->why, "not of a cluster: begin the url with redis://"));
     redis_link_close(scene->link);
     redis_process_end(&scene->server);
     redis_process_start(&scene->server, KIND_REDIS, clustered);
     scene->downs = 0;
-    open_with(scene, (struct redis_target){0});
+    scene_open(scene, (struct redis_target){0});
     WAIT_FOR(scene, scene->downs > 0);
     assert_non_null(strstr(scene->why, "in cluster mode: begin the url with redis+cluster://"));
 }
@@ -301,11 +163,11 @@ static void a_refused_subscribe_is_answered_and_costs_nothing_else(void **state)
 {
     struct scene *scene = *state;
     open_link(scene);
-    ask(scene, "ACL SETUSER half on >pass ~* +@all resetchannels &mine");
-    ask(scene, "AUTH half pass");
-    assert_string_equal(last_answer(scene), "OK");
-    assert_int_equal(subscribe(scene, "SUBSCRIBE", "other"), ERR_OK);
-    ask(scene, "ECHO still");
+    scene_ask(scene, "ACL SETUSER half on >pass ~* +@all resetchannels &mine");
+    scene_ask(scene, "AUTH half pass");
+    assert_string_equal(scene_answer(scene), "OK");
+    assert_int_equal(scene_subscribe(scene, "SUBSCRIBE", "other"), ERR_OK);
+    scene_ask(scene, "ECHO still");
     WAIT_FOR(scene, scene->answers == 4);
     assert_non_null(strstr(scene->answer[2], "NOPERM"));
     assert_string_equal(scene->answer[3], "still");
@@ -317,8 +179,8 @@ static void a_killed_connection_is_back_within_a_moment(void **state)
     struct scene *scene = *state;
     open_link(scene);
     uint64_t start = uv_hrtime();
-    assert_int_equal(say(scene, "CLIENT KILL TYPE normal SKIPME no"), ERR_OK);
-    assert_int_equal(say(scene, "ECHO lost"), ERR_OK);
+    assert_int_equal(scene_say(scene, "CLIENT KILL TYPE normal SKIPME no"), ERR_OK);
+    assert_int_equal(scene_say(scene, "ECHO lost"), ERR_OK);
     WAIT_FOR(scene, scene->ups == 2);
     double took_ms = (double)(uv_hrtime() - start) / 1e6;
     print_message("back after %.1f ms\n", took_ms);
@@ -326,8 +188,8 @@ static void a_killed_connection_is_back_within_a_moment(void **state)
     assert_true(scene->lost >= 1);
     assert_true(took_ms < 1000);
     assert_int_equal(redis_link_stats(scene->link)->reconnects, 1);
-    ask(scene, "ECHO again");
-    assert_string_equal(last_answer(scene), "again");
+    scene_ask(scene, "ECHO again");
+    assert_string_equal(scene_answer(scene), "again");
 }
 
 static void a_restarted_server_is_found_again(void **state)
@@ -340,8 +202,8 @@ static void a_restarted_server_is_found_again(void **state)
     WAIT_FOR(scene, scene->downs >= 3);
     assert_string_equal(scene->why, "cannot connect: Connection refused");
     assert_false(redis_link_is_up(scene->link));
-    assert_int_equal(say(scene, "PING"), ERR_OFFLINE);
-    assert_int_equal(subscribe(scene, "SUBSCRIBE", "news"), ERR_OFFLINE);
+    assert_int_equal(scene_say(scene, "PING"), ERR_OFFLINE);
+    assert_int_equal(scene_subscribe(scene, "SUBSCRIBE", "news"), ERR_OFFLINE);
     redis_process_again(&scene->server);
     WAIT_FOR(scene, scene->ups == 2);
     assert_string_not_equal(scene->run_id, first_run_id);
@@ -350,7 +212,7 @@ static void a_restarted_server_is_found_again(void **state)
 static void a_silent_server_is_noticed_by_ping(void **state)
 {
     struct scene *scene = *state;
-    open_until_up(scene, (struct redis_target){.ping_every = MILLIS(40)});
+    scene_open_until_up(scene, (struct redis_target){.ping_every = MILLIS(40)});
     redis_process_pause(&scene->server);
     WAIT_FOR(scene, scene->downs == 1);
     assert_string_equal(scene->why, "the server is silent");
@@ -362,7 +224,7 @@ static void a_quiet_but_living_server_is_kept(void **state)
 {
     struct scene *scene = *state;
     /* Long enough that a machine which does not run us for a while is not taken for silence. */
-    open_until_up(scene, (struct redis_target){.ping_every = MILLIS(250)});
+    scene_open_until_up(scene, (struct redis_target){.ping_every = MILLIS(250)});
     uint64_t bytes = redis_link_stats(scene->link)->bytes_in;
     WAIT_FOR(scene, redis_link_stats(scene->link)->bytes_in >= bytes + 4 * strlen("+PONG\r\n"));
     assert_int_equal(scene->downs, 0);
@@ -371,30 +233,30 @@ static void a_quiet_but_living_server_is_kept(void **state)
 static void one_command_too_many_is_refused_and_harms_nobody(void **state)
 {
     struct scene *scene = *state;
-    open_until_up(scene, (struct redis_target){.queue_max = 3});
-    assert_int_equal(say(scene, "ECHO 1"), ERR_OK);
-    assert_int_equal(say(scene, "ECHO 2"), ERR_OK);
-    assert_int_equal(subscribe(scene, "SUBSCRIBE", "news"), ERR_OK);
-    assert_int_equal(say(scene, "ECHO 4"), ERR_FULL);
-    assert_int_equal(subscribe(scene, "SUBSCRIBE", "more"), ERR_FULL);
+    scene_open_until_up(scene, (struct redis_target){.queue_max = 3});
+    assert_int_equal(scene_say(scene, "ECHO 1"), ERR_OK);
+    assert_int_equal(scene_say(scene, "ECHO 2"), ERR_OK);
+    assert_int_equal(scene_subscribe(scene, "SUBSCRIBE", "news"), ERR_OK);
+    assert_int_equal(scene_say(scene, "ECHO 4"), ERR_FULL);
+    assert_int_equal(scene_subscribe(scene, "SUBSCRIBE", "more"), ERR_FULL);
     WAIT_FOR(scene, scene->answers == 3);
-    ask(scene, "ECHO 5");
-    assert_string_equal(last_answer(scene), "5");
+    scene_ask(scene, "ECHO 5");
+    assert_string_equal(scene_answer(scene), "5");
 }
 
 static void a_wrong_password_says_so(void **state)
 {
     struct scene *scene = *state;
     open_link(scene);
-    ask(scene, "CONFIG SET requirepass right");
+    scene_ask(scene, "CONFIG SET requirepass right");
     redis_link_close(scene->link);
-    open_with(scene, (struct redis_target){.password = "wrong"});
+    scene_open(scene, (struct redis_target){.password = "wrong"});
     WAIT_FOR(scene, strstr(scene->why, "WRONGPASS") != NULL);
     redis_link_close(scene->link);
-    open_with(scene, (struct redis_target){0});
+    scene_open(scene, (struct redis_target){0});
     WAIT_FOR(scene, strstr(scene->why, "NOAUTH") != NULL);
     redis_link_close(scene->link);
-    open_with(scene, (struct redis_target){.password = "right"});
+    scene_open(scene, (struct redis_target){.password = "right"});
     WAIT_FOR(scene, scene->ups == 2);
 }
 
@@ -402,11 +264,11 @@ static void a_reset_answers_all_with_null_and_reconnects(void **state)
 {
     struct scene *scene = *state;
     open_link(scene);
-    assert_int_equal(say(scene, "ECHO 1"), ERR_OK);
+    assert_int_equal(scene_say(scene, "ECHO 1"), ERR_OK);
     redis_link_reset(scene->link, "READONLY");
     assert_int_equal(scene->downs, 0); /* never from inside */
     assert_false(redis_link_is_up(scene->link));
-    assert_int_equal(say(scene, "ECHO 2"), ERR_OFFLINE);
+    assert_int_equal(scene_say(scene, "ECHO 2"), ERR_OFFLINE);
     WAIT_FOR(scene, scene->ups == 2);
     assert_int_equal(scene->lost, 1);
     assert_string_equal(scene->why, "READONLY");
@@ -416,7 +278,7 @@ static void closing_in_the_middle_answers_what_is_in_flight(void **state)
 {
     struct scene *scene = *state;
     open_link(scene);
-    assert_int_equal(say(scene, "ECHO 1"), ERR_OK);
+    assert_int_equal(scene_say(scene, "ECHO 1"), ERR_OK);
     redis_link_close(scene->link);
     scene->link = NULL;
     assert_int_equal(scene->lost, 1);
@@ -430,7 +292,7 @@ static void it_may_be_closed_from_its_own_callback(void **state)
     struct scene *scene = *state;
     open_link(scene);
     scene->close_on_down = true;
-    assert_int_equal(say(scene, "CLIENT KILL TYPE normal SKIPME no"), ERR_OK);
+    assert_int_equal(scene_say(scene, "CLIENT KILL TYPE normal SKIPME no"), ERR_OK);
     WAIT_FOR(scene, scene->closed == 1);
     assert_int_equal(scene->ups, 1);
 }
@@ -439,27 +301,27 @@ static void a_huge_message_and_a_deep_reply_do_no_harm(void **state)
 {
     struct scene *scene = *state;
     open_link(scene);
-    assert_int_equal(subscribe(scene, "SUBSCRIBE", "news"), ERR_OK);
-    ask(scene, "EVAL return(redis.call('publish','news',string.rep('x',3000000))) 0");
+    assert_int_equal(scene_subscribe(scene, "SUBSCRIBE", "news"), ERR_OK);
+    scene_ask(scene, "EVAL return(redis.call('publish','news',string.rep('x',3000000))) 0");
     WAIT_FOR(scene, scene->pushes == 1);
-    ask(scene, "EVAL local(t)='x';for(i)=1,40(do)t={t}(end)return(t) 0");
+    scene_ask(scene, "EVAL local(t)='x';for(i)=1,40(do)t={t}(end)return(t) 0");
     static const char deep[] = "local t='x' for i=1,40 do t={t} end return t";
     const struct str argv[] = {STR("EVAL"), {deep, sizeof deep - 1}, STR("0")};
     assert_int_equal(redis_link_command(scene->link, 3, argv, NULL, NULL), ERR_OK);
-    ask(scene, "ECHO alive");
-    assert_string_equal(last_answer(scene), "alive");
+    scene_ask(scene, "ECHO alive");
+    assert_string_equal(scene_answer(scene), "alive");
 }
 
 static void a_subscription_that_the_server_ends_is_renewed(void **state)
 {
     struct scene *scene = *state;
     open_link(scene);
-    assert_int_equal(subscribe(scene, "SUBSCRIBE", "news"), ERR_OK);
+    assert_int_equal(scene_subscribe(scene, "SUBSCRIBE", "news"), ERR_OK);
     WAIT_FOR(scene, scene->answers == 1);
     /* RESET, sent as a plain command, ends the subscription without a push; so let the server
      * believe that somebody asked: an UNSUBSCRIBE that has no slot of ours. */
     const struct str argv[] = {STR("UNSUBSCRIBE"), STR("news")};
-    assert_int_equal(redis_link_command(scene->link, 2, argv, answered, scene), ERR_OK);
+    assert_int_equal(redis_link_command(scene->link, 2, argv, scene_answered, scene), ERR_OK);
     WAIT_FOR(scene, scene->ups == 2);
     assert_string_equal(scene->why, "the server ended a subscription");
 }
@@ -467,15 +329,15 @@ static void a_subscription_that_the_server_ends_is_renewed(void **state)
 static void a_host_name_is_resolved_and_a_dead_port_is_told(void **state)
 {
     struct scene *scene = *state;
-    open_with(scene, (struct redis_target){.url = "redis://localhost:1"});
+    scene_open(scene, (struct redis_target){.url = "redis://localhost:1"});
     WAIT_FOR(scene, scene->downs >= 2);
     assert_string_equal(scene->why, "cannot connect: Connection refused");
     redis_link_close(scene->link);
     unsigned downs = scene->downs;
-    open_with(scene, (struct redis_target){.url = "redis://[::1]:1"});
+    scene_open(scene, (struct redis_target){.url = "redis://[::1]:1"});
     WAIT_FOR(scene, scene->downs > downs);
     redis_link_close(scene->link);
-    open_with(scene, (struct redis_target){.url = "redis://no-such-host.invalid"});
+    scene_open(scene, (struct redis_target){.url = "redis://no-such-host.invalid"});
     WAIT_FOR(scene, strstr(scene->why, "cannot resolve no-such-host.invalid") != NULL);
 }
 
