@@ -32,7 +32,7 @@ enum {
     STEADY_MS = 1000,  /* a link that is lost again and again within this backs off too */
     BEATS_TO_PING = 2, /* a beat is half of ping_every */
     BEATS_TO_DEATH = 4,
-    WHY_ROOM = 256
+    WHY_ROOM = 320
 };
 
 struct redis_link {
@@ -43,7 +43,8 @@ struct redis_link {
     unsigned alive; /* handles, sockets and requests that still point here */
 
     struct redis_url url;
-    struct redis_host place; /* where to connect; name NULL: to the path of the url */
+    struct redis_trust *trust; /* NULL: no TLS */
+    struct redis_host place;   /* where to connect; name NULL: to the path of the url */
     char *client_name;
     struct span connect_timeout, ping_every, backoff_max;
     size_t queue_max;
@@ -68,17 +69,23 @@ struct redis_link {
 
 static void begin_attempt(struct redis_link *link);
 
+static void free_link(struct redis_link *link)
+{
+    redis_url_fini(&link->url);
+    redis_trust_free(link->trust);
+    redis_queue_fini(&link->queue);
+    mem_free(link->place.name);
+    mem_free(link->client_name);
+    mem_free(link);
+}
+
 static void release(struct redis_link *link)
 {
     if (--link->alive > 0)
         return;
     const struct redis_link_events *events = link->events;
     void *owner = link->owner;
-    redis_url_fini(&link->url);
-    redis_queue_fini(&link->queue);
-    mem_free(link->place.name);
-    mem_free(link->client_name);
-    mem_free(link);
+    free_link(link);
     events->on_closed(owner);
 }
 
@@ -156,6 +163,8 @@ static void alarm_rang(uv_timer_t *timer)
     };
     if (link->phase == LINK_WAITING)
         begin_attempt(link);
+    else if (link->phase == LINK_CONNECTING && redis_socket_is_shaking_hands(link->socket))
+        drop(link, "timed out during the TLS handshake: is it a TLS port?");
     else
         drop(link, late[link->phase]);
 }
@@ -331,6 +340,13 @@ static void reply_arrived(void *owner, struct redisReply *reply)
 
 static void connect_to_address(struct redis_link *link);
 
+/* A server that expects TLS ends what begins otherwise without a word. */
+static bool was_not_even_greeted(const struct redis_link *link)
+{
+    return link->phase == LINK_GREETING && link->awaited == GREET_HELLO && link->trust == NULL
+           && link->place.name != NULL;
+}
+
 static void socket_broken(void *owner, const char *why)
 {
     struct redis_link *link = owner;
@@ -341,8 +357,9 @@ static void socket_broken(void *owner, const char *why)
         return;
     }
     char text[WHY_ROOM];
-    snprintf(text, sizeof text, "%s%s", link->phase == LINK_CONNECTING ? "cannot connect: " : "",
-             why);
+    snprintf(text, sizeof text, "%s%s%s", link->phase == LINK_CONNECTING ? "cannot connect: " : "",
+             why,
+             was_not_even_greeted(link) ? "; is it a TLS port? Then use rediss:// in the url" : "");
     drop(link, text);
 }
 
@@ -360,6 +377,8 @@ static void connect_to_address(struct redis_link *link)
         .path = link->url.path,
         .address = link->resolver.address[link->address_at],
         .port = link->place.port,
+        .trust = link->trust,
+        .host = link->place.name,
         .silence = {2 * link->ping_every.ms},
         .bytes_in = &link->stats.bytes_in,
         .bytes_out = &link->stats.bytes_out,
@@ -392,6 +411,8 @@ static void begin_attempt(struct redis_link *link)
 {
     uv_timer_start(&link->alarm, alarm_rang, (uint64_t)link->connect_timeout.ms, 0);
     link->phase = LINK_RESOLVING;
+    if (link->trust != NULL)
+        redis_trust_renew(link->trust);
     link->address_at = 0;
     bool known = link->place.name == NULL;
     if (!known && !link->resolver.busy) {
@@ -419,25 +440,57 @@ static struct span span_or(struct span given, struct span fallback)
     return given.ms > 0 ? given : fallback;
 }
 
-static enum err choose_place(struct redis_link *link, const struct redis_target *target)
+static enum err read_url(struct redis_link *link, const char *text, struct buf *why)
+{
+    const char *fault = "";
+    enum err err = redis_url_parse(text, &link->url, &fault);
+    if (err == ERR_INVALID)
+        (void)buf_addf(why, "redis_url: %s", fault);
+    return err;
+}
+
+/* Options for TLS beside a url without it are a mistake that must not pass in silence. */
+static enum err read_trust(struct redis_link *link, const struct redis_tls_options *tls,
+                           struct buf *why)
+{
+    if (link->url.is_tls)
+        return redis_trust_new(tls, &link->trust, why);
+    const char *const given[] = {tls->ca_file, tls->cert_file, tls->key_file, tls->name};
+    for (size_t i = 0; i < sizeof given / sizeof *given; i++) {
+        if (given[i] == NULL || given[i][0] == '\0')
+            continue;
+        (void)buf_add_text(why, "redis_ca_file, redis_cert_file, redis_key_file and redis_tls_name "
+                                "need a redis_url with TLS: rediss://, sentinels:// or "
+                                "rediss+cluster://");
+        return ERR_INVALID;
+    }
+    return ERR_OK;
+}
+
+static enum err choose_place(struct redis_link *link, const struct redis_target *target,
+                             struct buf *why)
 {
     const struct redis_url *url = &link->url;
     if (url->path != NULL)
         return ERR_OK;
-    if (url->is_tls || (url->kind != REDIS_ALONE && target->host == NULL))
+    if (url->kind != REDIS_ALONE && target->host == NULL) {
+        (void)buf_add_text(why, "redis_url: this kind of url is not connected to here");
         return ERR_INVALID;
+    }
     const char *name = target->host != NULL ? target->host : url->host[0].name;
     link->place.port = target->host != NULL ? target->port : url->host[0].port;
     link->place.name = mem_copy(str_of(name));
     return link->place.name != NULL ? ERR_OK : ERR_NOMEM;
 }
 
-static enum err copy_target(struct redis_link *link, const struct redis_target *target)
+static enum err copy_target(struct redis_link *link, const struct redis_target *target,
+                            struct buf *why)
 {
-    const char *why;
-    enum err err = redis_url_parse(target->url, &link->url, &why);
+    enum err err = read_url(link, target->url, why);
     if (err == ERR_OK)
-        err = choose_place(link, target);
+        err = choose_place(link, target, why);
+    if (err == ERR_OK)
+        err = read_trust(link, &target->tls, why);
     if (err != ERR_OK)
         return err;
     if (!replace_text(&link->url.user, target->user)
@@ -452,6 +505,16 @@ static enum err copy_target(struct redis_link *link, const struct redis_target *
     return ERR_OK;
 }
 
+enum err redis_target_check(const struct redis_target *target, struct buf *why)
+{
+    struct redis_link *link = mem_new(sizeof *link);
+    if (link == NULL)
+        return ERR_NOMEM;
+    enum err err = copy_target(link, target, why);
+    free_link(link);
+    return err;
+}
+
 enum err redis_link_open(uv_loop_t *loop, const struct redis_target *target,
                          const struct redis_link_events *events, void *owner,
                          struct redis_link **out)
@@ -459,12 +522,11 @@ enum err redis_link_open(uv_loop_t *loop, const struct redis_target *target,
     struct redis_link *link = mem_new(sizeof *link);
     if (link == NULL)
         return ERR_NOMEM;
-    enum err err = copy_target(link, target);
+    struct buf why = {0};
+    enum err err = copy_target(link, target, &why);
+    buf_fini(&why);
     if (err != ERR_OK) {
-        redis_url_fini(&link->url);
-        mem_free(link->place.name);
-        mem_free(link->client_name);
-        mem_free(link);
+        free_link(link);
         return err;
     }
     link->loop = loop;

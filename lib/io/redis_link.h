@@ -17,6 +17,7 @@
 #include "base/err.h"
 #include "base/mono.h"
 #include "base/str.h"
+#include "io/redis_trust.h"
 
 struct redisReply; /* hiredis */
 struct redis_link;
@@ -26,9 +27,10 @@ struct redis_target {
     const char *url;  /* io/redis_url.h; one of several servers only together with `host` */
     const char *host; /* NULL: the url's own. Else connect there, as the url says: its login, TLS */
     int port;         /* of `host` */
-    const char *user; /* NULL or "": the default user; overrides the url's */
-    const char *password;                                 /* NULL or "": none */
-    const char *client_name;                              /* CLIENT SETNAME */
+    struct redis_tls_options tls; /* for a url with TLS; refused beside one without */
+    const char *user;             /* NULL or "": the default user; overrides the url's */
+    const char *password;         /* NULL or "": none */
+    const char *client_name;      /* CLIENT SETNAME */
     struct span connect_timeout, ping_every, backoff_max; /* 0: 3 s, 3 s, 2 s */
     uint64_t seed;                                        /* jitter */
     size_t queue_max; /* commands in flight; 0: 100,000; one more is refused with ERR_FULL */
@@ -55,8 +57,9 @@ struct redis_link_events {
  *        An error reply is a reply (REDIS_REPLY_ERROR). */
 typedef void (*redis_answered)(void *owner, const struct redisReply *reply);
 
-/* ERR_INVALID: the url does not parse (redis_url_parse() says why), or names several servers;
- * ERR_NOMEM. Then no callback is ever made. */
+/* Does redis_link_open() take it? If not, `why` says which option is wrong, and how. */
+enum err redis_target_check(const struct redis_target *target, struct buf *why) MUST_CHECK;
+/* ERR_INVALID: redis_target_check() says why; ERR_NOMEM. Then no callback is ever made. */
 enum err redis_link_open(uv_loop_t *loop, const struct redis_target *target,
                          const struct redis_link_events *events, void *owner,
                          struct redis_link **out) MUST_CHECK;

@@ -1,5 +1,6 @@
 /* Happy path: redis_socket_open -> socket_ready (connected) -> redis_socket_send -> flush;
- * socket_ready -> read_replies -> hand_over_replies. Failures end in broken(). */
+ * socket_ready -> read_replies -> hand_over_replies. With TLS what is said goes through seal() on
+ * its way to flush(), and what is read comes by read_sealed(). Failures end in broken(). */
 #include "io/redis_socket.h"
 
 #include <assert.h>
@@ -13,20 +14,26 @@
 
 #include "base/buf.h"
 #include "base/mem.h"
+#include "io/redis_tls.h"
 
 /* A reply of a peer gone mad ends the connection, not the process. */
-enum { DEPTH_MAX = 64, ELEMENTS_MAX = 1 << 22, REPLY_MAX = 256 << 20 };
+enum { DEPTH_MAX = 64, ELEMENTS_MAX = 1 << 22, REPLY_MAX = 256 << 20, SEALED_ROOM = 16 * 1024 };
+
+enum stage { CONNECTING, SHAKING_HANDS, CONNECTED };
 
 struct redis_socket {
     uv_poll_t poll;
     uv_idle_t flush_soon; /* runs before the loop blocks, and keeps it from blocking until it ran */
     redisContext *context;
+    struct redis_tls *tls;  /* NULL: none */
+    struct buf said, heard; /* with TLS: in the clear, not sealed yet, and just opened */
     struct buf unsent;
     int polled_for; /* UV_READABLE | UV_WRITABLE */
-    bool connected, is_broken, closing;
+    enum stage stage;
+    bool is_broken, closing;
     unsigned open_handles;
     uint64_t *bytes_in, *bytes_out;
-    char why[160];
+    char why[256];
     const struct redis_socket_events *events;
     void *owner;
 };
@@ -46,6 +53,9 @@ static void handle_closed(uv_handle_t *handle)
         return;
     const struct redis_socket_events *events = redis->events;
     void *owner = redis->owner;
+    redis_tls_free(redis->tls);
+    buf_fini(&redis->said);
+    buf_fini(&redis->heard);
     buf_fini(&redis->unsent);
     mem_free(redis);
     events->on_closed(owner);
@@ -93,11 +103,35 @@ static void forget_sent(struct buf *unsent, size_t sent)
         buf_clear(unsent);
 }
 
+/* What went wrong with TLS; the server hears of it too, if it listens. */
+static void tls_broken(struct redis_socket *redis, enum err err)
+{
+    if (redis->unsent.len > 0)
+        (void)!send(redis->context->fd, redis->unsent.bytes, redis->unsent.len, MSG_NOSIGNAL);
+    const char *why = redis_tls_why(redis->tls);
+    broken(redis, err == ERR_OFFLINE ? "the server said good-bye"
+                  : *why != '\0'     ? why
+                                     : err_text(err));
+}
+
+static bool seal(struct redis_socket *redis)
+{
+    if (redis->said.len == 0 || redis->stage != CONNECTED)
+        return true;
+    enum err err = redis_tls_seal(redis->tls, buf_str(&redis->said), &redis->unsent);
+    forget_sent(&redis->said, redis->said.len);
+    if (err != ERR_OK)
+        tls_broken(redis, err);
+    return err == ERR_OK;
+}
+
 /* Writes directly; waits for the socket only when it takes no more. MSG_NOSIGNAL: a peer that is
  * gone must not kill the process. */
 static void flush(struct redis_socket *redis)
 {
     uv_idle_stop(&redis->flush_soon);
+    if (redis->tls != NULL && !seal(redis))
+        return;
     while (redis->unsent.len > 0) {
         ssize_t sent =
             send(redis->context->fd, redis->unsent.bytes, redis->unsent.len, MSG_NOSIGNAL);
@@ -163,6 +197,52 @@ static void read_replies(struct redis_socket *redis)
     hand_over_replies(redis);
 }
 
+/* The server closes a connection without a word when it does not understand us. */
+static const char *end_of_stream(const struct redis_socket *redis)
+{
+    return redis->stage == SHAKING_HANDS ? "the server closed the connection during the TLS "
+                                           "handshake: is it a TLS port?"
+                                         : "Server closed the connection";
+}
+
+/* False: it is broken, and that was told. */
+static bool hear(struct redis_socket *redis)
+{
+    char bytes[SEALED_ROOM];
+    ssize_t len = recv(redis->context->fd, bytes, sizeof bytes, 0);
+    if (len < 0 && (errno == EAGAIN || errno == EINTR))
+        return true;
+    if (len <= 0) {
+        broken(redis, len == 0 ? end_of_stream(redis) : strerror(errno));
+        return false;
+    }
+    enum err err =
+        redis_tls_open(redis->tls, (struct str){bytes, (size_t)len}, &redis->heard, &redis->unsent);
+    if (err != ERR_OK)
+        tls_broken(redis, err);
+    return err == ERR_OK;
+}
+
+static void read_sealed(struct redis_socket *redis)
+{
+    redisReader *reader = redis->context->reader;
+    if (!hear(redis))
+        return;
+    *redis->bytes_in += redis->heard.len;
+    if (redis->heard.len > 0
+        && redisReaderFeed(reader, redis->heard.bytes, redis->heard.len) != REDIS_OK) {
+        broken(redis, reader->errstr);
+        return;
+    }
+    buf_clear(&redis->heard);
+    if (redis->stage == SHAKING_HANDS && redis_tls_is_established(redis->tls)) {
+        redis->stage = CONNECTED;
+        redis->events->on_connected(redis->owner);
+    }
+    if (!redis->closing && !redis->is_broken && redis->why[0] == '\0')
+        hand_over_replies(redis);
+}
+
 static void finish_connecting(struct redis_socket *redis)
 {
     int error = 0;
@@ -173,10 +253,11 @@ static void finish_connecting(struct redis_socket *redis)
         broken(redis, strerror(error));
         return;
     }
-    redis->connected = true;
     redis->context->flags |= REDIS_CONNECTED;
     poll_for(redis, UV_READABLE);
-    redis->events->on_connected(redis->owner);
+    redis->stage = redis->tls != NULL ? SHAKING_HANDS : CONNECTED;
+    if (redis->stage == CONNECTED)
+        redis->events->on_connected(redis->owner);
 }
 
 static void socket_ready(uv_poll_t *poll, int status, int events)
@@ -184,16 +265,24 @@ static void socket_ready(uv_poll_t *poll, int status, int events)
     struct redis_socket *redis = poll->data;
     if (redis->why[0] != '\0')
         return;
-    if (!redis->connected)
+    bool is_readable = status < 0 || (events & UV_READABLE) != 0;
+    if (redis->stage == CONNECTING)
         finish_connecting(redis);
-    else if (status < 0 || (events & UV_READABLE) != 0)
+    else if (is_readable && redis->tls != NULL)
+        read_sealed(redis);
+    else if (is_readable)
         read_replies(redis);
     if (redis->closing || redis->is_broken)
         return;
     if (status < 0)
         broken(redis, "the connection was reset"); /* libuv has stopped polling it */
-    else if (redis->unsent.len > 0)
+    else if (redis->unsent.len > 0 || redis->said.len > 0)
         flush(redis);
+}
+
+bool redis_socket_is_shaking_hands(const struct redis_socket *redis)
+{
+    return redis->stage == SHAKING_HANDS;
 }
 
 static bool prepare_socket(int fd, const struct redis_place *place)
@@ -241,11 +330,18 @@ enum err redis_socket_open(uv_loop_t *loop, const struct redis_place *place,
     if (redis == NULL)
         return ERR_NOMEM;
     enum err err = connect_context(place, &redis->context, why, why_room);
+    if (err == ERR_OK && place->trust != NULL) {
+        err = redis_tls_new(place->trust, place->host, &redis->unsent, &redis->tls);
+        if (err != ERR_OK)
+            redisFree(redis->context);
+    }
     if (err == ERR_OK && uv_poll_init(loop, &redis->poll, redis->context->fd) != 0) {
         redisFree(redis->context);
         err = ERR_SYSTEM;
     }
     if (err != ERR_OK) {
+        redis_tls_free(redis->tls);
+        buf_fini(&redis->unsent);
         mem_free(redis);
         return err;
     }
@@ -293,7 +389,7 @@ enum err redis_socket_send(struct redis_socket *redis, int argc, const struct st
 {
     if (redis->is_broken || redis->why[0] != '\0')
         return ERR_OFFLINE;
-    struct buf *unsent = &redis->unsent;
+    struct buf *unsent = redis->tls != NULL ? &redis->said : &redis->unsent;
     add_header(unsent, '*', (size_t)argc);
     for (int i = 0; i < argc; i++) {
         add_header(unsent, '$', argv[i].len);
@@ -304,7 +400,7 @@ enum err redis_socket_send(struct redis_socket *redis, int argc, const struct st
         redis_socket_break(redis, "out of memory"); /* half a command must never go out */
         return ERR_NOMEM;
     }
-    if (redis->connected)
+    if (redis->stage == CONNECTED)
         uv_idle_start(&redis->flush_soon, turn_ends);
     return ERR_OK;
 }
