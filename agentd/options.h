@@ -4,6 +4,7 @@
 
 #include "base/mono.h"
 #include "io/conf.h"
+#include "io/redis_link.h"
 
 enum redis_down { REDIS_DOWN_ALLOW, REDIS_DOWN_REFUSE };
 enum isolated { ISOLATED_CONTINUE, ISOLATED_CANCEL };
@@ -12,6 +13,7 @@ enum baggage_use { BAGGAGE_TRUST, BAGGAGE_IGNORE };
 struct settings { /* texts are owned by it; NULL where nothing was said */
     char *socket, *socket_mode, *listen;
     char *redis_url, *redis_user, *redis_password, *namespace;
+    char *redis_ca_file, *redis_cert_file, *redis_key_file, *redis_tls_name;
     int mode;
     char *replica_prefix;
     struct span lease, reconcile, lost_grace, grace_notify, grace_term, kill_patience;
@@ -26,6 +28,8 @@ struct settings { /* texts are owned by it; NULL where nothing was said */
 const struct conf_program *settings_program(void);
 /* Bounds that one option alone cannot express. On false, `why` says what to change. */
 bool settings_are_sound(const struct settings *settings, const char **why);
+/* Where Redis is and how to get in; lends the texts of `settings`. */
+struct redis_target settings_redis(const struct settings *settings);
 /* 0660 -> its bits. Only for sound settings. */
 unsigned settings_socket_mode(const struct settings *settings);
 

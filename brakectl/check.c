@@ -12,6 +12,7 @@
 
 struct check_settings {
     const char *redis, *user, *password_file, *namespace;
+    const char *ca_file, *cert_file, *key_file, *tls_name;
     bool no_agentd, no_broker;
 };
 
@@ -133,6 +134,10 @@ static void check_all(const struct ctl *ctl, const struct check_settings *check,
         .user = first_of(check->user, getenv("BRAKEWIRE_REDIS_USER"), NULL),
         .password = password,
         .namespace = first_of(check->namespace, known.namespace, "bw"),
+        .tls = {.ca_file = first_of(check->ca_file, getenv("BRAKEWIRE_REDIS_CA_FILE"), NULL),
+                .cert_file = first_of(check->cert_file, getenv("BRAKEWIRE_REDIS_CERT_FILE"), NULL),
+                .key_file = first_of(check->key_file, getenv("BRAKEWIRE_REDIS_KEY_FILE"), NULL),
+                .name = first_of(check->tls_name, getenv("BRAKEWIRE_REDIS_TLS_NAME"), NULL)},
     };
     check_redis(&redis, findings);
     free(password);
@@ -158,6 +163,14 @@ static const struct flag check_flags[] = {
     {"redis-user", FLAG_TEXT, FIELD(user), "NAME", "ACL user ($BRAKEWIRE_REDIS_USER)"},
     {"redis-password-file", FLAG_TEXT, FIELD(password_file), "PATH",
      "($BRAKEWIRE_REDIS_PASSWORD_FILE)"},
+    {"redis-ca-file", FLAG_TEXT, FIELD(ca_file), "PATH",
+     "of rediss://: who may sign Redis's certificate ($BRAKEWIRE_REDIS_CA_FILE)"},
+    {"redis-cert-file", FLAG_TEXT, FIELD(cert_file), "PATH",
+     "our own certificate ($BRAKEWIRE_REDIS_CERT_FILE)"},
+    {"redis-key-file", FLAG_TEXT, FIELD(key_file), "PATH",
+     "its private key ($BRAKEWIRE_REDIS_KEY_FILE)"},
+    {"redis-tls-name", FLAG_TEXT, FIELD(tls_name), "NAME",
+     "the name in Redis's certificate ($BRAKEWIRE_REDIS_TLS_NAME)"},
     {"namespace", FLAG_TEXT, FIELD(namespace), "NAME", "what the agentd says, else bw"},
     {"no-agentd", FLAG_YES, FIELD(no_agentd), NULL, "there is none here"},
     {"no-broker", FLAG_YES, FIELD(no_broker), NULL, "there is none here"},

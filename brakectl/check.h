@@ -3,10 +3,12 @@
 #define BRAKECTL_CHECK_H
 
 #include "brakectl/ctl.h"
+#include "io/redis_trust.h"
+#include "io/redis_url.h"
 
 enum finding { FOUND_GOOD, FOUND_DOUBTFUL, FOUND_BAD };
 
-enum { FINDINGS_MAX = 32, FINDING_TEXT_MAX = 200 };
+enum { FINDINGS_MAX = 32, FINDING_TEXT_MAX = 320 };
 
 struct findings {
     size_t count;
@@ -25,7 +27,12 @@ void found(struct findings *findings, enum finding finding, const char *subject,
 /* url: as everywhere (redis://, unix://, a path); user, password: NULL: as the url says. */
 struct check_redis {
     const char *url, *user, *password, *namespace;
+    struct redis_tls_options tls;
 };
+struct redisContext; /* hiredis */
+/* Connected and logged in, for the caller to free; NULL: the findings say why not. */
+struct redisContext *check_reach(const struct check_redis *redis, const struct redis_url *url,
+                                 struct findings *findings);
 void check_redis(const struct check_redis *redis, struct findings *findings);
 /* known: the agentd's own word on where Redis is and which namespace it serves. */
 struct check_known {

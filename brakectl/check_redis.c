@@ -11,7 +11,7 @@
 
 #include "io/redis_url.h"
 
-enum { CHECK_MS = 3000, PINGS = 51, NAME_ROOM = 96 };
+enum { PINGS = 51, NAME_ROOM = 96 };
 
 struct probe {
     redisContext *redis;
@@ -45,54 +45,6 @@ static const char *info_of(const struct probe *probe, const char *name, char out
         snprintf(out, NAME_ROOM, "%.*s", (int)strcspn(at, "\r\n"), at);
     }
     return out;
-}
-
-/* ---- reaching it ---------------------------------------------------------------------------- */
-
-static bool authenticate(struct probe *probe, const char *user, const char *password)
-{
-    const char *hello[] = {"HELLO", "3", "AUTH", user != NULL ? user : "default",
-                           password != NULL ? password : ""};
-    redisReply *reply = ask(probe, password != NULL ? 5 : 2, hello);
-    const char *error = error_of(probe, reply);
-    bool let_in = error == NULL;
-    if (!let_in)
-        found(probe->findings, FOUND_BAD, "redis: login",
-              "give --redis-user and --redis-password-file; RESP3 (HELLO 3) must be allowed", "%s",
-              error);
-    freeReplyObject(reply);
-    return let_in;
-}
-
-static bool select_db(struct probe *probe, int db)
-{
-    char number[16];
-    snprintf(number, sizeof number, "%d", db);
-    redisReply *reply = ask(probe, 2, (const char *[]){"SELECT", number});
-    const char *error = db != 0 ? error_of(probe, reply) : NULL;
-    if (error != NULL)
-        found(probe->findings, FOUND_BAD, "redis: database", "name one that exists", "%s", error);
-    freeReplyObject(reply);
-    return error == NULL;
-}
-
-static bool reach(struct probe *probe, const struct check_redis *redis, const struct redis_url *url)
-{
-    const struct timeval patience = {.tv_sec = CHECK_MS / 1000};
-    probe->redis = url->path != NULL
-                       ? redisConnectUnixWithTimeout(url->path, patience)
-                       : redisConnectWithTimeout(url->host[0].name, url->host[0].port, patience);
-    if (probe->redis == NULL || probe->redis->err != 0) {
-        found(probe->findings, FOUND_BAD, "redis: reachable",
-              "start it, or say where it is: --redis URL", "%s: %s",
-              url->path != NULL ? url->path : url->host[0].name,
-              probe->redis != NULL ? probe->redis->errstr : "out of memory");
-        return false;
-    }
-    redisSetTimeout(probe->redis, patience);
-    const char *user = redis->user != NULL ? redis->user : url->user;
-    const char *password = redis->password != NULL ? redis->password : url->password;
-    return authenticate(probe, user, password) && select_db(probe, url->db);
 }
 
 static void read_info(struct probe *probe)
@@ -304,15 +256,18 @@ void check_redis(const struct check_redis *redis, struct findings *findings)
     struct redis_url url;
     const char *why = NULL;
     if (redis_url_parse(redis->url, &url, &why) != ERR_OK) {
-        found(findings, FOUND_BAD, "redis: url", "redis://[user@]host[:port][/db] or unix://PATH",
-              "%s", why != NULL ? why : "not understood");
+        found(findings, FOUND_BAD, "redis: url",
+              "redis://[user@]host[:port][/db], rediss:// with TLS, or unix://PATH", "%s",
+              why != NULL ? why : "not understood");
         return;
     }
     make_id(probe.id);
-    if (url.is_tls || url.kind != REDIS_ALONE)
-        found(findings, FOUND_BAD, "redis: url", "name one server without TLS",
+    if (url.kind != REDIS_ALONE)
+        found(findings, FOUND_BAD, "redis: url", "name one server",
               "this kind of url is not looked into");
-    else if (reach(&probe, redis, &url))
+    else
+        probe.redis = check_reach(redis, &url, findings);
+    if (probe.redis != NULL)
         look(&probe);
     if (probe.redis != NULL)
         redisFree(probe.redis);

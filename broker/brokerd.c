@@ -262,15 +262,13 @@ static enum err open_store(struct brokerd *d, const char **why)
     char name[sizeof d->id + 16];
     snprintf(name, sizeof name, "brakewire-%s", d->id);
     const struct settings *settings = d->settings;
-    struct redis_target target = {.url = settings->redis_url,
-                                  .user = settings->redis_user,
-                                  .password = settings->redis_password,
-                                  .client_name = name,
-                                  .seed = rng_next(&d->rng)};
+    struct redis_target target = settings_redis(settings);
+    target.client_name = name;
+    target.seed = rng_next(&d->rng);
     struct store_options options = {.namespace = settings->namespace,
                                     .tombstone_ttl = settings->tombstone_ttl,
                                     .audit_max = (size_t)settings->audit_max};
-    *why = "redis_url: not an address of Redis";
+    *why = "redis_url cannot be used";
     return store_open(d->loop, &target, &options, &upstream_events, d, &d->store);
 }
 

@@ -1,5 +1,6 @@
 #include "broker/options.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <uv.h>
@@ -14,10 +15,18 @@ static const struct conf_option options[] = {
     {OPTION(socket, CONF_TEXT), NULL, .unit = "PATH", .help = "Unix socket of the API"},
     {OPTION(socket_mode, CONF_TEXT), "0660", .unit = "OCTAL", .help = "permissions of that socket"},
     {OPTION(redis_url, CONF_TEXT), "redis://127.0.0.1:6379", .unit = "URL", .letter = 'r',
-     .help = "Redis or Valkey: redis://host:port/db, unix://PATH or a path"},
+     .help = "Redis or Valkey: redis://host:port/db, rediss:// with TLS, unix://PATH or a path"},
     {OPTION(redis_user, CONF_TEXT), NULL, .unit = "NAME", .help = "ACL user of Redis"},
     {"redis_password_file", CONF_SECRET_FILE, offsetof(struct settings, redis_password), NULL,
      .unit = "PATH", .help = "file that holds the password of Redis"},
+    {OPTION(redis_ca_file, CONF_TEXT), NULL, .unit = "PATH",
+     .help = "TLS: certificates (PEM) that Redis's is signed by; else those the system trusts"},
+    {OPTION(redis_cert_file, CONF_TEXT), NULL, .unit = "PATH",
+     .help = "TLS: our certificate (PEM), for a Redis that asks for one"},
+    {OPTION(redis_key_file, CONF_TEXT), NULL, .unit = "PATH",
+     .help = "TLS: its private key (PEM), closed to everybody else"},
+    {OPTION(redis_tls_name, CONF_TEXT), NULL, .unit = "NAME",
+     .help = "TLS: the name in Redis's certificate, where it is not the host's"},
     {OPTION(namespace, CONF_TEXT), "bw", .unit = "NAME",
      .help = "prefix of every key and channel; the same for all daemons of one fleet"},
     {OPTION(id_prefix, CONF_TEXT), "b", .unit = "NAME",
@@ -89,6 +98,31 @@ static bool is_said(const char *text)
     return text != NULL && text[0] != '\0';
 }
 
+struct redis_target settings_redis(const struct settings *settings)
+{
+    return (struct redis_target){
+        .url = settings->redis_url,
+        .user = settings->redis_user,
+        .password = settings->redis_password,
+        .tls = {.ca_file = settings->redis_ca_file,
+                .cert_file = settings->redis_cert_file,
+                .key_file = settings->redis_key_file,
+                .name = settings->redis_tls_name},
+    };
+}
+
+/* What the url or a file of TLS lacks is said at the start, and by --check-config. */
+static const char *fault_of_redis(const struct settings *settings)
+{
+    static char text[512];
+    struct redis_target target = settings_redis(settings);
+    struct buf why = {0};
+    bool fine = redis_target_check(&target, &why) == ERR_OK;
+    snprintf(text, sizeof text, "%s", why.len > 0 ? why.bytes : "redis_url: out of memory");
+    buf_fini(&why);
+    return fine ? NULL : text;
+}
+
 static bool are_sound(const void *values, const char **why)
 {
     enum { PREFIX_MAX = 32 };
@@ -108,6 +142,8 @@ static bool are_sound(const void *values, const char **why)
         *why = "namespace: 1 to 16 of a-z 0-9 -";
     else if (!id_is_valid(str_of(settings->id_prefix)) || strlen(settings->id_prefix) > PREFIX_MAX)
         *why = "id_prefix: 1 to 32 of A-Z a-z 0-9 _ -";
+    else
+        *why = fault_of_redis(settings);
     return *why == NULL;
 }
 

@@ -4,10 +4,12 @@
 
 #include "base/mono.h"
 #include "io/conf.h"
+#include "io/redis_link.h"
 
 struct settings { /* texts are owned by it; NULL where nothing was said */
     char *listen, *socket, *socket_mode;
     char *redis_url, *redis_user, *redis_password, *namespace;
+    char *redis_ca_file, *redis_cert_file, *redis_key_file, *redis_tls_name;
     char *id_prefix;
     struct span lease, lost_grace, sweep, retransmit;
     struct span tombstone_ttl, sse_heartbeat;
@@ -17,6 +19,8 @@ struct settings { /* texts are owned by it; NULL where nothing was said */
 };
 
 const struct conf_program *settings_program(void);
+/* Where Redis is and how to get in; lends the texts of `settings`. */
+struct redis_target settings_redis(const struct settings *settings);
 /* 0660 -> its bits. */
 unsigned settings_socket_mode(const struct settings *settings);
 

@@ -467,16 +467,13 @@ static enum err read_trust(struct redis_link *link, const struct redis_tls_optio
     return ERR_OK;
 }
 
-static enum err choose_place(struct redis_link *link, const struct redis_target *target,
-                             struct buf *why)
+static enum err choose_place(struct redis_link *link, const struct redis_target *target)
 {
     const struct redis_url *url = &link->url;
     if (url->path != NULL)
         return ERR_OK;
-    if (url->kind != REDIS_ALONE && target->host == NULL) {
-        (void)buf_add_text(why, "redis_url: this kind of url is not connected to here");
+    if (url->kind != REDIS_ALONE && target->host == NULL)
         return ERR_INVALID;
-    }
     const char *name = target->host != NULL ? target->host : url->host[0].name;
     link->place.port = target->host != NULL ? target->port : url->host[0].port;
     link->place.name = mem_copy(str_of(name));
@@ -487,8 +484,6 @@ static enum err copy_target(struct redis_link *link, const struct redis_target *
                             struct buf *why)
 {
     enum err err = read_url(link, target->url, why);
-    if (err == ERR_OK)
-        err = choose_place(link, target, why);
     if (err == ERR_OK)
         err = read_trust(link, &target->tls, why);
     if (err != ERR_OK)
@@ -525,6 +520,8 @@ enum err redis_link_open(uv_loop_t *loop, const struct redis_target *target,
     struct buf why = {0};
     enum err err = copy_target(link, target, &why);
     buf_fini(&why);
+    if (err == ERR_OK)
+        err = choose_place(link, target);
     if (err != ERR_OK) {
         free_link(link);
         return err;

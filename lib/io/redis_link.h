@@ -57,9 +57,10 @@ struct redis_link_events {
  *        An error reply is a reply (REDIS_REPLY_ERROR). */
 typedef void (*redis_answered)(void *owner, const struct redisReply *reply);
 
-/* Does redis_link_open() take it? If not, `why` says which option is wrong, and how. */
+/* Are url and files as they must be? If not, `why` says which option is wrong, and how. */
 enum err redis_target_check(const struct redis_target *target, struct buf *why) MUST_CHECK;
-/* ERR_INVALID: redis_target_check() says why; ERR_NOMEM. Then no callback is ever made. */
+/* ERR_INVALID: redis_target_check() says why, or a cluster without `host`; ERR_NOMEM. Then no
+ * callback is ever made. */
 enum err redis_link_open(uv_loop_t *loop, const struct redis_target *target,
                          const struct redis_link_events *events, void *owner,
                          struct redis_link **out) MUST_CHECK;

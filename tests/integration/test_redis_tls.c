@@ -6,12 +6,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 /* last: cmocka wants the headers above */
 #include <cmocka.h>
 
 #include "support/certificates.h"
 #include "support/link_scene.h"
+#include "support/service.h"
 
 struct stage {
     struct scene *scene;
@@ -325,6 +327,39 @@ static void options_that_cannot_work_are_refused_at_once(void **state)
     expect_fault(url, (struct redis_tls_options){.cert_file = ca, .key_file = key}, "chmod 600 ");
 }
 
+/* The exit code of brakectl check. */
+static int doctor_says(const char *url, const char *option)
+{
+    char command[3 * TEXT];
+    snprintf(command, sizeof command,
+             BRAKEWIRE_BIN "/brakectl check --no-agentd --no-broker --redis %s %s", url, option);
+    int status = system(command);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+static void the_daemons_and_the_doctor_speak_tls(void **state)
+{
+    struct stage *stage = *state;
+    static struct service agentd, broker;
+    char url[TEXT], ca[TEXT], option[TEXT];
+    start_server(stage, "DNS:localhost", 30);
+    snprintf(url, sizeof url, "rediss://localhost:%d", stage->port);
+    snprintf(option, sizeof option, "--redis-url=%s", url);
+    snprintf(ca, sizeof ca, "--redis-ca-file=%s", stage->ca.cert_file);
+    const char *const flags[] = {option, ca, "--listen=", NULL};
+    service_start(&agentd, "brakewire-agentd", true, flags);
+    service_start(&broker, "brakewire-broker", true, flags);
+    service_wait_for(&agentd, NULL, "/v1/version", "redis.linked", "true");
+    service_wait_for(&agentd, NULL, "/v1/version", "redis.url", url);
+    assert_int_equal(doctor_says(url, ca), 1); /* doubtful: nothing is saved */
+    assert_int_equal(doctor_says(url, ""), 2);
+    const char *const no_ca[] = {option, "--redis-ca-file=/no/such/file", NULL};
+    assert_int_equal(service_run("brakewire-agentd", no_ca), 2);
+    assert_int_equal(service_run("brakewire-broker", no_ca), 2);
+    service_stop(&agentd);
+    service_stop(&broker);
+}
+
 #define STORY(name)                         \
     {#name, name, set_up, tear_down, NULL}, \
         {#name " (valkey)", name, set_up, tear_down, (void *)"valkey"}
@@ -343,6 +378,7 @@ int main(void)
         STORY(a_server_may_ask_who_we_are),
         STORY(a_server_may_ask_who_we_are_in_tls_1_2),
         STORY(renewed_files_are_read_again),
+        STORY(the_daemons_and_the_doctor_speak_tls),
         STORY(options_that_cannot_work_are_refused_at_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
