@@ -4,6 +4,8 @@
 
 #include "sim/sim.h"
 
+enum { LEASE_MS = 15000, CALLS_OPEN_MAX = 2000 };
+
 bool is_in_scope(const struct sim *sim, const struct sim_run *run, const char *root,
                  const char *target)
 {
@@ -12,78 +14,7 @@ bool is_in_scope(const struct sim *sim, const struct sim_run *run, const char *r
            && (strcmp(run->id, target) == 0 || path_has(str_of(run->parents), str_of(target)));
 }
 
-/* ---- what Redis records -------------------------------------------------------------------- */
-static void note_ban(struct sim *sim, struct str root, struct str target)
-{
-    for (size_t i = 0; i < sim->ban_count; i++) {
-        struct sim_ban *ban = &sim->ban[i];
-        if (!str_is(root, ban->root) || !str_is(target, ban->target))
-            continue;
-        ban->is_kept = true;
-        return;
-    }
-    if (sim->ban_count == sizeof sim->ban / sizeof *sim->ban)
-        violated(sim, "more bans than the simulator has room for");
-    struct sim_ban *ban = &sim->ban[sim->ban_count++];
-    copy_text(ban->root, sizeof ban->root, root);
-    copy_text(ban->target, sizeof ban->target, target);
-    ban->is_kept = true;
-}
-
-static const struct sim_ban *ban_over(const struct sim *sim, const struct sim_run *run, bool kept)
-{
-    for (size_t i = 0; i < sim->ban_count; i++)
-        if ((sim->ban[i].is_kept || !kept)
-            && is_in_scope(sim, run, sim->ban[i].root, sim->ban[i].target))
-            return &sim->ban[i];
-    return NULL;
-}
-
-/* G1: the set of runs that must stop is fixed when the cancel is recorded. */
-static void check_start(struct sim *sim, const struct store_call *call)
-{
-    for (size_t i = 0; i < sim->ban_count; i++) {
-        const struct sim_ban *ban = &sim->ban[i];
-        bool covers =
-            ban->is_kept && str_is(call->root, ban->root)
-            && (str_is(call->run, ban->target) || path_has(call->path, str_of(ban->target)));
-        if (covers)
-            violated(sim, "G1: %.*s starts below the ban of %s", S(call->run), ban->target);
-    }
-}
-
-static struct sim_end *end_of(struct sim *sim, struct str run)
-{
-    for (size_t i = 0; i < sim->end_count; i++)
-        if (str_is(run, sim->end[i].run))
-            return &sim->end[i];
-    if (sim->end_count == sizeof sim->end / sizeof *sim->end)
-        violated(sim, "more ends than the simulator has room for");
-    struct sim_end *end = &sim->end[sim->end_count++];
-    *end = (struct sim_end){.state = RUN_NONE};
-    copy_text(end->run, sizeof end->run, run);
-    return end;
-}
-
-/* G4: one terminal state, written once; and nobody ends well under a ban. */
-static void check_end(struct sim *sim, const struct store_call *call, enum run_state state)
-{
-    struct sim_end *end = end_of(sim, call->run);
-    if (end->state != RUN_NONE && end->losses == sim->losses)
-        violated(sim, "G4: %.*s ended %s and ends %s", S(call->run), run_state_name(end->state),
-                 run_state_name(state));
-    end->state = state;
-    end->losses = sim->losses;
-    size_t place = run_named(sim, call->run);
-    bool is_well = state == RUN_SUCCESS || state == RUN_ERROR || state == RUN_PAUSED;
-    const struct sim_ban *ban = place != SIZE_MAX ? ban_over(sim, &sim->run[place], true) : NULL;
-    if (is_well && ban != NULL)
-        violated(sim, "G4: %.*s ends %s below the ban of %s", S(call->run), run_state_name(state),
-                 ban->target);
-    if (call->record.len > 0)
-        note_ban(sim, call->root, call->run); /* on_end, or isolated */
-}
-
+/* ---- what Redis says ------------------------------------------------------------------------ */
 static void count_call(struct sim *sim, enum store_op op, enum store_verdict verdict)
 {
     if (sim->counts == NULL)
@@ -110,27 +41,20 @@ void check_call(struct sim *sim, const struct store_call *call, const struct sto
     if (sim->traces && !is_boring(call->op, answer->verdict))
         tell(sim, "    %s %.*s/%.*s of %.*s: %s", store_op_name(call->op), S(call->root),
              S(call->run), S(call->replica), store_verdict_name(answer->verdict));
-    if (answer->verdict == SAID_STARTED)
-        check_start(sim, call);
-    if (call->op == STORE_CANCEL && answer->verdict == SAID_ACCEPTED)
-        tell(sim, "Redis records the cancel of %.*s", S(call->run));
-    if (call->op == STORE_CANCEL
-        && (answer->verdict == SAID_ACCEPTED || answer->verdict == SAID_ALREADY))
-        note_ban(sim, call->root, call->run);
-    if (call->op == STORE_END && answer->verdict == SAID_ENDED)
-        check_end(sim, call, answer->state);
-    if (answer->verdict == SAID_LOST) {
-        tell(sim, "Redis records that %.*s is lost", S(call->run));
-        check_end(sim, call, RUN_LOST);
-        note_ban(sim, call->root, call->run);
-    }
+    known_call(sim, call, answer);
 }
 
-void check_loss(struct sim *sim)
+/* G11: a replica that is well is never lost, whatever Redis and the brokers go through. */
+void check_lost(struct sim *sim, const struct known *known, struct str replica)
 {
-    sim->losses++;
-    for (size_t i = 0; i < sim->ban_count; i++)
-        sim->ban[i].is_kept = false;
+    for (size_t i = 0; i < sim->node_count; i++) {
+        const struct node *node = &sim->node[i];
+        bool is_well = node->is_alive && str_is(replica, node->replica) && !node->is_frozen
+                       && node->trouble_until != INT64_MAX
+                       && sim->now - node->trouble_until > 2 * LEASE_MS;
+        if (is_well)
+            violated(sim, "G11: %s is declared lost, and %s is well", known->id, node->name);
+    }
 }
 
 /* ---- what daemons do ----------------------------------------------------------------------- */
@@ -140,10 +64,8 @@ static bool was_asked(const struct sim *sim, const struct cancel_record *record)
         if (str_is(record->root, sim->cancel[i].root)
             && str_is(record->target, sim->cancel[i].target))
             return true;
-    for (size_t i = 0; i < sim->ban_count; i++)
-        if (str_is(record->root, sim->ban[i].root) && str_is(record->target, sim->ban[i].target))
-            return true;
-    return false;
+    uint16_t place = known_find(sim, record->target);
+    return place != NOBODY && sim->known.item[place].was_banned;
 }
 
 /* G11: nobody is stopped whom nobody cancelled. */
@@ -168,32 +90,36 @@ static void check_reason(struct sim *sim, const struct sim_run *run,
              S(record->reason));
 }
 
-/* G5: one interruption. record NULL: it is signalled. */
+/* G11 and G3: who is signalled was told to stop before, and only where killing is enforced. */
+void check_signalled(struct sim *sim, struct node *node, size_t place)
+{
+    const struct sim_run *run = &sim->run[place];
+    struct agent_run_view view;
+    struct instant now = {sim->now};
+    if (node->mode != MODE_ENFORCE)
+        violated(sim, "G11: %s signals %s, and enforces nothing", node->name, run->id);
+    bool is_known =
+        run->was_stopped
+        || (agent_find_run(node->agent, str_of(run->id), now, &view) && view.record != NULL);
+    if (!is_known)
+        violated(sim, "G11: %s is signalled, and nobody cancelled it", run->id);
+}
+
+/* G5: one interruption. */
 void check_told(struct sim *sim, struct node *node, size_t place,
                 const struct cancel_record *record)
 {
     struct sim_run *run = &sim->run[place];
-    if (record == NULL) {
-        bool is_known =
-            run->was_stopped || run->told_life == node->life || ban_over(sim, run, false) != NULL;
-        for (size_t i = 0; !is_known && i < sim->cancel_count; i++)
-            is_known = is_in_scope(sim, run, sim->cancel[i].root, sim->cancel[i].target);
-        struct agent_run_view view;
-        struct instant now = {sim->now};
-        is_known =
-            is_known
-            || (agent_find_run(node->agent, str_of(run->id), now, &view) && view.record != NULL);
-        if (!is_known)
-            violated(sim, "G11: %s is signalled, and nobody cancelled it", run->id);
-        return;
-    }
+    if (node->mode == MODE_OBSERVE)
+        violated(sim, "G11: %s tells %s, and only observes", node->name, run->id);
     check_reason(sim, run, record);
     if (run->told_life == node->life)
         violated(sim, "G5: %s is told twice by %s", run->id, node->name);
     run->told_life = node->life;
+    promise_stopped(sim, node, place);
 }
 
-/* G9: after the ban one more write, whoever asks. */
+/* G9, as clients see it: after the ban one more write. */
 void check_granted(struct sim *sim, size_t place, const char *write_id, bool last)
 {
     struct sim_run *run = &sim->run[place];
@@ -203,6 +129,17 @@ void check_granted(struct sim *sim, size_t place, const char *write_id, bool las
     if (is_second && sim->losses == 0 && sim->crashes == 0)
         violated(sim, "G9: %s may write %s after %s", run->id, write_id, run->granted);
     copy_text(run->granted, sizeof run->granted, str_of(write_id));
+}
+
+/* G10: what may come from outside has an end. */
+void check_bounds(struct sim *sim, const struct node *node)
+{
+    if (agent_live_runs(node->agent) > sim->max_runs)
+        violated(sim, "G10: %s carries %zu runs", node->name, agent_live_runs(node->agent));
+    if (agent_clients_connected(node->agent) > CLIENTS_MAX)
+        violated(sim, "G10: %s has %zu clients", node->name, agent_clients_connected(node->agent));
+    if (node->unanswered.count > CALLS_OPEN_MAX)
+        violated(sim, "G10: %s has %zu calls open", node->name, node->unanswered.count);
 }
 
 /* ---- links --------------------------------------------------------------------------------------

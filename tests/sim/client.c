@@ -117,10 +117,11 @@ void client_asks_start(struct sim *sim, size_t place)
                                    .start = &start});
 }
 
-static void run_dies(struct sim_run *run)
+static void run_dies(struct sim *sim, struct sim_run *run)
 {
     run->phase = RUN_DEAD;
     run->process_is_alive = false;
+    run_recount(sim, run);
 }
 
 /* It has ended meanwhile, before its agentd knew it again. */
@@ -151,6 +152,9 @@ static void start_answered(struct sim *sim, size_t place, const struct agent_rep
         run->told_life = reply->created ? 0 : run->told_life; /* another life is told for itself */
         run->epoch = reply->epoch;
         run->is_protected = reply->is_protected;
+        run->is_superseded = false;
+        run->known_life = node_of(sim, run)->life;
+        run_recount(sim, run);
         break;
     case PROBLEM_UNAVAILABLE:
     case PROBLEM_UNKNOWN_OUTCOME:
@@ -163,6 +167,7 @@ static void start_answered(struct sim *sim, size_t place, const struct agent_rep
         run->was_stopped = run->phase == RUN_ALIVE;
         run->phase = run->phase == RUN_ALIVE ? RUN_DEAD : RUN_REFUSED_START;
         run->process_is_alive = false;
+        run_recount(sim, run);
         run->is_settled = true;
         break;
     }
@@ -177,6 +182,7 @@ void client_ends(struct sim *sim, size_t place, enum run_state state)
     if (!client->is_alive || run->phase != RUN_ALIVE)
         return;
     run->is_ending = true;
+    run_recount(sim, run);
     if (!is_there(node)) {
         later(sim, place, CLIENT_ENDS, state, AGAIN_MS);
         return;
@@ -208,7 +214,7 @@ static void end_answered(struct sim *sim, size_t place, const struct agent_reply
     else
         tell(sim, "%s ends: %s", run->id, problem_code(reply->problem));
     run->is_settled = true;
-    run_dies(run);
+    run_dies(sim, run);
 }
 
 /* ---- cancels ------------------------------------------------------------------------------- */
@@ -245,13 +251,15 @@ void client_acks(struct sim *sim, size_t place)
                                    .ack = &ack});
 }
 
-void cancel_concluded(struct sim *sim, uint64_t key, enum problem problem, bool pending)
+void cancel_concluded(struct sim *sim, uint64_t key, enum problem problem, bool pending,
+                      const struct cancel_result *result)
 {
     for (size_t i = 0; i < sim->ask_count; i++) {
         if (sim->ask[i].ask != key)
             continue;
         struct sim_cancel *cancel = &sim->cancel[sim->ask[i].cancel];
         sim->ask[i].ask = 0;
+        check_cancel_answer(sim, cancel, problem, result);
         cancel->is_accepted = cancel->is_accepted || problem == PROBLEM_NONE;
         cancel->is_pending = pending;
         cancel->losses = sim->losses;
@@ -271,7 +279,7 @@ void cancel_at(struct sim *sim, struct node *node, const char *root, const char 
         return;
     size_t place = sim->cancel_count++;
     struct sim_cancel *cancel = &sim->cancel[place];
-    *cancel = (struct sim_cancel){.losses = sim->losses};
+    *cancel = (struct sim_cancel){.losses = sim->losses, .includes_self = true};
     copy_text(cancel->root, sizeof cancel->root, str_of(root));
     copy_text(cancel->target, sizeof cancel->target, str_of(target));
     tell(sim, "%s is asked to cancel %s", node->name, target);
@@ -294,6 +302,8 @@ void cancel_at(struct sim *sim, struct node *node, const char *root, const char 
                                        .ask = sim->ask[key].ask,
                                        .caller = {.operator_ = true},
                                        .cancel = &ask});
+    if (!node->is_broker)
+        check_local_first(sim, node, cancel);
 }
 
 /* ---- fences and links ---------------------------------------------------------------------- */
@@ -363,7 +373,7 @@ void client_answered(struct sim *sim, uint64_t key, const struct agent_reply *re
         if (sim->counts != NULL)
             sim->counts->problem[reply->problem]++;
         if (ask.kind == ASK_CANCEL) {
-            cancel_concluded(sim, key, reply->problem, reply->pending);
+            cancel_concluded(sim, key, reply->problem, reply->pending, reply->result);
             return;
         }
         sim->ask[i].ask = 0;
@@ -474,7 +484,7 @@ void process_dies(struct sim *sim, size_t place, bool on)
     struct node *node = node_of(sim, run);
     if (!on && run->process_is_alive) {
         tell(sim, "the process of %s is gone", run->id);
-        run_dies(run);
+        run_dies(sim, run);
         run->client_life++;
     }
     if (!node->is_alive || notices_later(sim, node, FLY_PROCESS, place, NULL))
@@ -490,7 +500,7 @@ void process_signalled_here(struct sim *sim, struct node *node, struct str id, i
     if (place == SIZE_MAX)
         violated(sim, "%s signals %.*s, which nobody started", node->name, S(id));
     struct sim_run *run = &sim->run[place];
-    check_told(sim, node, place, NULL);
+    check_signalled(sim, node, place);
     tell(sim, "%s signals %s: %s", node->name, run->id, signal == 9 ? "KILL" : "TERM");
     run->was_stopped = run->was_signalled = true;
     bool ends = signal == 9 || run->obeys_term;
@@ -517,6 +527,8 @@ static void outlives_its_process(struct sim *sim, size_t place)
     run->client_life++;
     run->told_life = 0;
     run->is_ending = run->was_signalled = run->process_is_alive = false;
+    run->is_superseded = true; /* until it is carried on */
+    run_recount(sim, run);
     if (node->is_alive && !notices_later(sim, node, FLY_PROCESS, place, NULL))
         feed_process(sim, place, AGENT_PROCESS_EXITED);
 }
@@ -525,7 +537,7 @@ static void is_given_up(struct sim *sim, size_t place)
 {
     if (sim->run[place].process_is_alive)
         process_dies(sim, place, false);
-    run_dies(&sim->run[place]);
+    run_dies(sim, &sim->run[place]);
 }
 
 /* Another process with the same token, and another incarnation. */

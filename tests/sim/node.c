@@ -157,6 +157,7 @@ void node_feed(struct sim *sim, struct node *node, struct agent_event event)
     mem_free(node->todo.item);
     node->todo = todo;
     check_generation(sim, node);
+    check_bounds(sim, node);
     set_deadline(node);
 }
 
@@ -173,7 +174,7 @@ static void cancel_answered(struct sim *sim, struct node *node, const struct can
                                           .ask = effect->ask & ~AGENT_ASK_INTERNAL,
                                           .result = effect->result});
     else
-        cancel_concluded(sim, effect->ask, effect->result->problem, false);
+        cancel_concluded(sim, effect->ask, effect->result->problem, false, effect->result);
 }
 
 static void carry_out_cancel(struct sim *sim, struct node *node,
@@ -396,6 +397,7 @@ void node_start(struct sim *sim, struct node *node)
     node->life++;
     snprintf(node->replica, sizeof node->replica, "%s-%u", node->name, node->life);
     node->is_alive = true;
+    node->trouble_until = node->thawed_at = sim->now;
     node->is_frozen = node->is_linked = node->is_reconnecting = node->was_cut = false;
     node->wanted.count = node->active.count = 0;
     node->server[0] = node->generation[0] = '\0';
@@ -426,6 +428,7 @@ void node_freeze(struct sim *sim, struct node *node, int64_t ms)
     tell(sim, "%s is frozen", node->name);
     faulted(sim, ms > 15000 ? FAULT_FREEZE_LONG : FAULT_FREEZE);
     node->is_frozen = true;
+    node->trouble_until = INT64_MAX;
     node->frozen_until = sim->now + ms;
     struct flight *flight = fly(sim, FLY_RESUME, node->frozen_until);
     flight->node = node->index;
@@ -438,6 +441,9 @@ void node_thaw(struct sim *sim, struct node *node, unsigned life)
         return;
     tell(sim, "%s goes on", node->name);
     node->is_frozen = false;
+    node->thawed_at = sim->now;
+    if (node->is_linked)
+        node->trouble_until = sim->now;
     if (node->was_cut)
         redis_notice_cut(sim, node);
 }

@@ -239,6 +239,8 @@ void redis_cut(struct sim *sim, struct node *node)
     if (!node->is_linked)
         return;
     faulted(sim, FAULT_CUT);
+    if (sim->redis_is_up)
+        node->trouble_until = INT64_MAX;
     node->is_linked = false;
     node->conn++;
     node->active.count = 0;
@@ -270,7 +272,11 @@ void redis_connect(struct sim *sim, struct node *node)
     node->conn++;
     node->last_request = node->last_answer = sim->now;
     node->active = node->wanted;
+    if (node->trouble_until == INT64_MAX)
+        node->trouble_until = sim->now;
     tell(sim, "%s is linked", node->name);
+    if (!node->is_broker)
+        promise_linked(sim, node);
     node_link_up(sim, node);
 }
 
@@ -292,7 +298,8 @@ void redis_start(struct sim *sim, bool keeps_writes)
     sim->server++;
     if (!keeps_writes) {
         model_wipe(sim->model);
-        check_loss(sim);
+        known_wipe(sim);
+        sim->losses++;
     }
     faulted(sim, keeps_writes ? FAULT_REDIS_RESTART : FAULT_REDIS_EMPTY);
     tell(sim, "Redis is back%s", keeps_writes ? "" : ", empty");
@@ -303,6 +310,7 @@ void redis_snapshot(struct sim *sim)
     if (sim->snapshot != NULL)
         model_snapshot_free(sim->snapshot);
     sim->snapshot = model_save(sim->model);
+    known_save(sim);
 }
 
 void redis_fail_over(struct sim *sim)
@@ -314,7 +322,8 @@ void redis_fail_over(struct sim *sim)
         model_restore(sim->model, sim->snapshot);
     else
         model_wipe(sim->model);
-    check_loss(sim);
+    known_restore(sim); /* nothing was saved: all zero */
+    sim->losses++;
     faulted(sim, FAULT_REDIS_LOSES);
     tell(sim, "Redis fails over, losing writes");
 }

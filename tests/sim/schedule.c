@@ -110,6 +110,7 @@ static void make_peace(struct sim *sim)
     tell(sim, "all is healed");
     sim->drops = sim->repeats = sim->delays = 0;
     model_set_unwritable(sim->model, NULL);
+    sim->refused_until = sim->refused_until == INT64_MAX ? sim->now : sim->refused_until;
     if (!sim->redis_is_up)
         redis_start(sim, true);
 }

@@ -23,6 +23,8 @@ void sim_init(struct sim *sim, uint64_t seed)
     sim->model = model_new(seed + 1);
     sim->server = 1;
     sim->redis_is_up = true;
+    sim->slow_until = sim->refused_until = -1;
+    sim->max_runs = 10000;
     model_set_time(sim->model, sim_wall(sim));
 }
 
@@ -250,6 +252,12 @@ static void arrive(struct sim *sim, struct flight *flight)
     case FLY_REGISTER:
         if (sim->client[flight->client].life == flight->life)
             client_registers(sim, &sim->client[flight->client]);
+        break;
+    case FLY_PROMISE:
+        promise_is_due(sim, flight);
+        break;
+    case FLY_LADDER:
+        ladder_is_due(sim, flight);
         break;
     case FLY_DO:
         flight->act_of(sim, flight->what);

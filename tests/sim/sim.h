@@ -6,7 +6,10 @@
  *   redis.c   one Redis: connections, subscriptions, loss
  *   node.c    a daemon: its cores and how their effects are carried out
  *   client.c  agent processes: they start runs, hear cancels, obey or do not
- *   check.c   what must hold after every step, and once all is healed
+ *   known.c   what Redis has said, and what it must not have said
+ *   world.c   who really lives, and what is promised to hold a little later
+ *   check.c   what must hold of each thing that a daemon does
+ *   healed.c  what must come true once all faults are over
  *   counts.c  how often what happened
  *   stories.c golden stories; schedule.h: random schedules; main.c
  */
@@ -20,6 +23,7 @@
 #include "core/agent.h"
 #include "core/broker.h"
 #include "sim/counts.h"
+#include "sim/known.h"
 #include "support/model.h"
 
 #define S(str) (int)(str).len, (str).len > 0 ? (str).at : ""
@@ -50,6 +54,8 @@ enum flight_kind {
     FLY_WENT,       /* client: its node notices that it went */
     FLY_CLIENT,     /* run: what its client does next */
     FLY_REGISTER,   /* client: comes (back) to its agentd */
+    FLY_PROMISE,    /* node: who is banned has been told by now */
+    FLY_LADDER,     /* run: its process is gone by now */
     FLY_DO          /* a step of a script */
 };
 enum client_act { CLIENT_ACKS, CLIENT_ENDS, CLIENT_STARTS };
@@ -112,7 +118,8 @@ struct node {
     struct token_list unanswered;
     unsigned lost_life, lost_conn;     /* of which requests were lost on the way */
     int64_t last_request, last_answer; /* one connection keeps its order */
-    int64_t frozen_until;
+    int64_t frozen_until, thawed_at;
+    int64_t trouble_until; /* of its own, not of Redis; INT64_MAX: it is in trouble */
     char server[32], generation[NAME_MAX_BYTES + 1];
     struct instant deadline; /* of all its cores */
 };
@@ -146,30 +153,24 @@ struct sim_run {
     unsigned client_life;
     bool was_stopped;            /* told or signalled */
     bool is_settled;             /* its end was answered */
+    bool is_counted;             /* among those that live; world.c */
+    bool is_superseded;          /* there is a later life */
+    unsigned known_life;         /* life of its node that has answered its start */
     char granted[NAME_TEXT_MAX]; /* write id granted after the ban */
 };
 
 /* ---- what was asked, and what Redis has said ----------------------------------------------- */
 struct sim_cancel {
     char root[NAME_TEXT_MAX], target[NAME_TEXT_MAX];
-    bool is_accepted;         /* its asker was told so */
-    bool is_pending;          /* and that one agentd alone knows of it */
+    bool is_accepted; /* its asker was told so */
+    bool is_pending;  /* and that one agentd alone knows of it */
+    bool includes_self;
     unsigned losses, crashes; /* when it was accepted */
 };
 struct sim_link { /* that a run was told is written, or refused because it was cancelled */
     size_t run;
     char root[NAME_TEXT_MAX], target[NAME_TEXT_MAX];
 };
-struct sim_ban { /* what Redis has recorded, and kept since */
-    char root[NAME_TEXT_MAX], target[NAME_TEXT_MAX];
-    bool is_kept;
-};
-struct sim_end { /* the terminal state that was written first */
-    char run[NAME_TEXT_MAX];
-    enum run_state state;
-    unsigned losses;
-};
-
 struct sim {
     struct rng rng;
     uint64_t seed; /* printed on failure; 0: a golden story */
@@ -185,14 +186,15 @@ struct sim {
     unsigned server, losses, crashes;
     bool redis_is_up, has_refused;   /* has_refused: to write, ever */
     unsigned drops, repeats, delays; /* of messages, per cent */
-    size_t node_count, client_count, run_count, cancel_count, end_count;
+    size_t node_count, client_count, run_count, cancel_count;
     struct node node[NODES_MAX];
     struct client client[CLIENTS_MAX];
     struct sim_run run[RUNS_MAX];
     struct sim_cancel cancel[CANCELS_MAX];
-    struct sim_end end[RUNS_MAX * 4];
-    struct sim_ban ban[RUNS_MAX * 4];
-    size_t ban_count, link_count;
+    size_t link_count;
+    struct known_all known;
+    size_t max_runs;                   /* of an agentd */
+    int64_t slow_until, refused_until; /* when Redis was well again; INT64_MAX: it is not */
     struct sim_link link[CANCELS_MAX];
     struct ask { /* to a core, not answered yet */
         uint64_t ask;
@@ -279,16 +281,32 @@ void client_leaves(struct sim *sim, struct client *client);
 size_t run_named(const struct sim *sim, struct str id); /* SIZE_MAX: none */
 void cancel_at(struct sim *sim, struct node *node, const char *root, const char *target,
                const char *reason, struct span grace);
-void cancel_concluded(struct sim *sim, uint64_t ask, enum problem problem, bool pending);
+void cancel_concluded(struct sim *sim, uint64_t ask, enum problem problem, bool pending,
+                      const struct cancel_result *result); /* NULL: none came */
 
 /* ---- check.c ---- */
 void check_call(struct sim *sim, const struct store_call *call,
                 const struct store_answer *answer); /* as Redis carries it out */
+void check_lost(struct sim *sim, const struct known *known, struct str replica);
 void check_told(struct sim *sim, struct node *node, size_t run, const struct cancel_record *record);
+void check_signalled(struct sim *sim, struct node *node, size_t run);
+void check_bounds(struct sim *sim, const struct node *node);
 void check_granted(struct sim *sim, size_t run, const char *write_id, bool last);
 void check_linked(struct sim *sim, size_t run, const char *to);
-void check_loss(struct sim *sim);
 
+/* ---- world.c ---- */
+void run_recount(struct sim *sim, struct sim_run *run); /* after any change to it */
+void lives_are_superseded(struct sim *sim, uint16_t place, uint32_t epoch);
+void promise_told(struct sim *sim, int64_t in_one_hop); /* something was banned */
+void promise_linked(struct sim *sim, const struct node *node);
+void promise_is_due(struct sim *sim, const struct flight *flight);
+void promise_stopped(struct sim *sim, const struct node *node, size_t run);
+void ladder_is_due(struct sim *sim, const struct flight *flight);
+void check_local_first(struct sim *sim, const struct node *node, const struct sim_cancel *cancel);
+void check_cancel_answer(struct sim *sim, const struct sim_cancel *cancel, enum problem problem,
+                         const struct cancel_result *result);
+
+/* ---- healed.c ---- */
 bool check_healed(struct sim *sim); /* false: not yet, and `why` says what is missing */
 bool is_in_scope(const struct sim *sim, const struct sim_run *run, const char *root,
                  const char *target);

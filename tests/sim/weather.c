@@ -194,12 +194,14 @@ static void redis_refuses(struct sim *sim)
     tell(sim, "Redis refuses to write");
     faulted(sim, FAULT_REDIS_REFUSES);
     sim->has_refused = true;
+    sim->refused_until = INT64_MAX;
     model_set_unwritable(sim->model, "MISCONF");
 }
 
 static void redis_writes(struct sim *sim)
 {
     tell(sim, "Redis writes again");
+    sim->refused_until = sim->refused_until == INT64_MAX ? sim->now : sim->refused_until;
     model_set_unwritable(sim->model, NULL);
 }
 

@@ -148,7 +148,7 @@ static void record_end(struct model *model, const struct store_call *call, struc
         model_ban(model, place->tree, run, call->record);
     place->tree->n--;
     model_commit(model, place->tree);
-    if ((bans_children || bans_itself) && run->children > 0)
+    if ((bans_children || bans_itself) && place->tree->n > 0)
         model_publish(model, call->root, false, call->record);
     model_tell_ended(model, place->tree, run);
 }

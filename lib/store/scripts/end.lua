@@ -63,7 +63,7 @@ if not state then
         return {'not_cancelled'}
     end
     ban(run, r, record) -- its agentd has stopped it by itself, and says why
-    bans, state, told = {run}, said, tonumber(r[CHILDREN]) > 0
+    bans, state, told = {run}, said, true
 end
 local unresponsive = has(r, UNRESPONSIVE) and 1 or 0
 r[STATE], r[EPOCH], r[FINISHED] = state, epoch, finished
@@ -75,13 +75,13 @@ if bans[1] then
     end
 elseif record ~= '' and cancels_children(r) then
     ban(run, r, record)
-    told = tonumber(r[CHILDREN]) > 0
+    told = true
 end
 n = n - 1
 write('n', n)
 put(run, r)
 commit()
-if told then
+if told and n > 0 then -- what lives may be below it by an id that has not started yet
     publish(key, record)
 end
 tell_ended(run, r)
