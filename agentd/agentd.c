@@ -365,6 +365,7 @@ static bool make_cores(struct agentd *d)
         .max_clients = (size_t)settings->max_clients,
         .allow_without_redis = settings->when_redis_is_down == REDIS_DOWN_ALLOW,
         .isolation_cancels = settings->when_isolated == ISOLATED_CANCEL,
+        .durability = (enum durability)settings->durability,
         .seed = rng_next(&d->rng),
         .token_base = 1,
         .encode_record = api_encode_record,
@@ -396,7 +397,9 @@ static enum err open_store(struct agentd *d, const char **why)
     target.seed = rng_next(&d->rng);
     struct store_options options = {.namespace = settings->namespace,
                                     .tombstone_ttl = settings->tombstone_ttl,
-                                    .audit_max = 100000};
+                                    .audit_max = 100000,
+                                    .durable = {.replicas = (unsigned)settings->durable_replicas,
+                                                .timeout = settings->durable_timeout}};
     *why = "redis_url cannot be used";
     return store_open(d->loop, &target, &options, &upstream_events, d, &d->store);
 }

@@ -132,6 +132,8 @@ static void answer_start(struct open_ask *ask, const struct agent_reply *reply)
         api_set(json, "orphan", json_true());
     if ((reply->flags & RUN_FLAG_PARENT_GONE) != 0)
         api_set(json, "parent_gone", json_true());
+    if (reply->unconfirmed)
+        api_set(json, "unconfirmed", json_true());
     if (reply->would_be_cancelled)
         api_set(json, "would", json_string("cancelled"));
     if (reply->has_record)
@@ -187,10 +189,9 @@ static void answer_fence(struct open_ask *ask, const struct agent_reply *reply)
 
 static void answer_cancel(struct open_ask *ask, const struct agent_reply *reply)
 {
-    struct api_cancel_about about = {.durability = reply->pending ? "local" : "memory",
-                                     .pending = reply->pending,
-                                     .at_agentd = true,
-                                     .told_here = reply->told_here};
+    numbers_note_durability(&ask->daemon->numbers, reply->result);
+    struct api_cancel_about about = {
+        .pending = reply->pending, .at_agentd = true, .told_here = reply->told_here};
     api_answer_cancel(ask->request, reply->result, &about);
 }
 

@@ -28,6 +28,12 @@ void numbers_init(struct numbers *numbers)
     }
 }
 
+void numbers_note_durability(struct numbers *numbers, const struct cancel_result *result)
+{
+    if (result->not_durable != NULL)
+        metric_add(&numbers->not_durable, 1);
+}
+
 void numbers_count(struct numbers *numbers, const struct agent_effect *effect,
                    enum malformed_source source)
 {
@@ -87,6 +93,9 @@ void numbers_print(struct numbers *numbers, const struct agent *agent, struct in
          &numbers->runs[RUN_PENDING], RUN_STATE_COUNT - RUN_PENDING},
         {"brakewire_cancels_total", "Cancels asked for here, by their outcome.", METRIC_COUNTER,
          numbers->cancels, OUTCOME_COUNT},
+        {"brakewire_cancels_not_durable_total",
+         "Cancels answered with less durability than was asked for.", METRIC_COUNTER,
+         &numbers->not_durable, 1},
         {"brakewire_starts_refused_total", "Runs that were not allowed to start, by code.",
          METRIC_COUNTER, &numbers->starts_refused[PROBLEM_NONE + 1], PROBLEM_COUNT - 1},
         {"brakewire_unresponsive_runs",

@@ -13,12 +13,15 @@ enum { NUMBERS_LABEL_MAX = 40 };
 struct numbers {
     struct metric_series told_and_stopped[2], cancels[OUTCOME_COUNT], malformed[MALFORMED_COUNT];
     struct metric_series runs[RUN_STATE_COUNT], starts_refused[PROBLEM_COUNT];
-    struct metric_series unresponsive, link_up, isolated, reconcile_found, observed, late, build;
+    struct metric_series unresponsive, link_up, isolated, reconcile_found, observed, late;
+    struct metric_series not_durable, build;
     char run_label[RUN_STATE_COUNT][NUMBERS_LABEL_MAX];
     char refused_label[PROBLEM_COUNT][NUMBERS_LABEL_MAX];
 };
 
 void numbers_init(struct numbers *numbers);
+/* Of an answer to a cancel: was it less durable than asked for? */
+void numbers_note_durability(struct numbers *numbers, const struct cancel_result *result);
 /* A DO_COUNT. source: of what the agent was looking at, should that be malformed. */
 void numbers_count(struct numbers *numbers, const struct agent_effect *effect,
                    enum malformed_source source);

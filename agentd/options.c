@@ -61,6 +61,14 @@ static struct conf_option options[] = {
      .help = "the brakewire member of incoming baggage"},
     {OPTION(cgroup, CONF_TEXT), "off", .unit = "PATH",
      .help = "a delegated cgroup v2 directory: each run with a process gets one below it"},
+    {OPTION(durability, CONF_CHOICE), "memory", .choices = "memory|replicated|fsynced",
+     .help = "what the answer to a cancel waits for: Redis as it is configured, its replicas, or "
+             "disks; at an agentd an adoption and a last checkpoint, too"},
+    {OPTION(durable_replicas, CONF_INT), "1", 0, 100,
+     .help = "replicas of Redis that must have it (replicated) or have it on disk (fsynced; 0: its "
+             "own disk is enough)"},
+    {OPTION(durable_timeout, CONF_SPAN), "1s", 1, 30000,
+     .help = "how long an answer waits for that; then it names what was reached"},
     {OPTION(eviction_override, CONF_BOOL), "false",
      .help = "start although Redis may evict our keys (maxmemory-policy allkeys-*)"},
     {OPTION(log_level, CONF_CHOICE), "info", .choices = "error|warn|info|debug",

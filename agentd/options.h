@@ -21,6 +21,9 @@ struct settings { /* texts are owned by it; NULL where nothing was said */
     int64_t max_runs, max_clients;
     int when_redis_is_down, when_isolated, baggage;
     char *cgroup;
+    int durability;
+    int64_t durable_replicas;
+    struct span durable_timeout;
     bool eviction_override;
     int log_level, log_format;
 };

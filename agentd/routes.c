@@ -238,8 +238,9 @@ static void serve_fence(void *owner, struct http_request *request,
 static void serve_cancel(void *owner, struct http_request *request,
                          const struct str part[API_PARTS_MAX])
 {
+    const struct agentd *d = owner;
     struct asker asker;
-    struct cancel_ask cancel;
+    struct cancel_ask cancel = {.durability = (enum durability)d->settings->durability};
     json_t *body;
     if (!body_fits(request) || (body = read_ask(request, &asker)) == NULL)
         return;

@@ -7,7 +7,7 @@
 #include "brakectl/print.h"
 
 struct cancel_settings {
-    const char *action, *reason, *by, *root, *wait, *if_unknown;
+    const char *action, *reason, *by, *root, *wait, *if_unknown, *durability;
     struct span timeout, grace;
     int64_t expect_at_most;
     bool dry_run, children_only;
@@ -34,6 +34,7 @@ static json_t *body_of(const struct cancel_settings *cancel)
     set_text(body, "root", cancel->root);
     set_text(body, "wait", cancel->wait);
     set_text(body, "if_unknown", cancel->if_unknown);
+    set_text(body, "durability", cancel->durability);
     set_number(body, "timeout_ms", cancel->timeout.ms);
     set_number(body, "grace_ms", cancel->grace.ms);
     set_number(body, "expect_at_most", cancel->expect_at_most);
@@ -73,6 +74,19 @@ static void tell_target(const json_t *answer)
         printf("It is below %s, which was cancelled before.\n", covered_by);
     if (json_is_yes(answer, "pending"))
         puts("Redis is away: this agentd has stopped its own part and tells Redis later.");
+}
+
+static void tell_durability(const json_t *answer)
+{
+    const char *reached = json_text(answer, "durability");
+    const char *because = json_text(answer, "not_durable_because");
+    if (because[0] != '\0')
+        printf("Redis has recorded it, but it is not %s: %s. Ask again to have it so.\n",
+               json_text(answer, "durability_asked"), because);
+    else if (strcmp(reached, "replicated") == 0)
+        puts("It is replicated: the loss of Redis' server does not undo it.");
+    else if (strcmp(reached, "fsynced") == 0)
+        puts("It is on disk: a restart of Redis does not undo it.");
 }
 
 static void tell_counts(const struct ctl *ctl, const json_t *counts)
@@ -163,6 +177,7 @@ static void tell(const struct ctl *ctl, const json_t *answer)
 {
     const json_t *counts = json_object_get(answer, "counts");
     tell_target(answer);
+    tell_durability(answer);
     if (counts != NULL)
         tell_counts(ctl, counts);
     tell_names(json_object_get(answer, "names"));
@@ -215,6 +230,8 @@ static const struct flag cancel_flags[] = {
     {"wait", FLAG_CHOICE, FIELD(wait), "none|delivered|stopped", "for what to wait (stopped)"},
     {"timeout", FLAG_SPAN, FIELD(timeout), "TIME", "how long at most (30s; 60s at most)"},
     {"grace", FLAG_SPAN, FIELD(grace), "TIME", "shorten every grace to this; 0: kill now"},
+    {"durability", FLAG_CHOICE, FIELD(durability), "memory|replicated|fsynced",
+     "wait until Redis' replicas or disks have it (as the broker is set)"},
     {"dry-run", FLAG_YES, FIELD(dry_run), NULL, "only say whom it would reach"},
     {"expect-at-most", FLAG_NUMBER, FIELD(expect_at_most), "N", "refuse if the scope is larger"},
     {"children-only", FLAG_YES, FIELD(children_only), NULL, "leave the run itself alone"},

@@ -267,7 +267,9 @@ static enum err open_store(struct brokerd *d, const char **why)
     target.seed = rng_next(&d->rng);
     struct store_options options = {.namespace = settings->namespace,
                                     .tombstone_ttl = settings->tombstone_ttl,
-                                    .audit_max = (size_t)settings->audit_max};
+                                    .audit_max = (size_t)settings->audit_max,
+                                    .durable = {.replicas = (unsigned)settings->durable_replicas,
+                                                .timeout = settings->durable_timeout}};
     *why = "redis_url cannot be used";
     return store_open(d->loop, &target, &options, &upstream_events, d, &d->store);
 }

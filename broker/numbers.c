@@ -16,6 +16,12 @@ void numbers_init(struct numbers *numbers)
     };
 }
 
+void numbers_note_durability(struct numbers *numbers, const struct cancel_result *result)
+{
+    if (result->not_durable != NULL)
+        metric_add(&numbers->not_durable, 1);
+}
+
 void numbers_count(struct numbers *numbers, enum broker_fact fact)
 {
     if (fact == FACT_RUN_LOST)
@@ -49,6 +55,9 @@ void numbers_print(struct numbers *numbers, const struct broker *core, bool link
     const struct metric table[] = {
         {"brakewire_cancels_total", "Cancels asked for here, by their outcome.", METRIC_COUNTER,
          numbers->cancels, OUTCOME_COUNT},
+        {"brakewire_cancels_not_durable_total",
+         "Cancels answered with less durability than was asked for.", METRIC_COUNTER,
+         &numbers->not_durable, 1},
         {"brakewire_runs_lost_total", "Runs that this broker declared lost.", METRIC_COUNTER,
          &numbers->runs_lost, 1},
         {"brakewire_deadlines_enforced_total",

@@ -47,6 +47,14 @@ static const struct conf_option options[] = {
     {OPTION(audit_max, CONF_INT), "100000", 100, 100000000, .help = "audit entries kept, about"},
     {OPTION(max_waits, CONF_INT), "4096", 1, 100000,
      .help = "cancels open at once; one more is refused as overloaded"},
+    {OPTION(durability, CONF_CHOICE), "memory", .choices = "memory|replicated|fsynced",
+     .help = "what the answer to a cancel waits for: Redis as it is configured, its replicas, or "
+             "disks; at an agentd an adoption and a last checkpoint, too"},
+    {OPTION(durable_replicas, CONF_INT), "1", 0, 100,
+     .help = "replicas of Redis that must have it (replicated) or have it on disk (fsynced; 0: its "
+             "own disk is enough)"},
+    {OPTION(durable_timeout, CONF_SPAN), "1s", 1, 30000,
+     .help = "how long an answer waits for that; then it names what was reached"},
     {OPTION(eviction_override, CONF_BOOL), "false",
      .help = "start although Redis may evict our keys (maxmemory-policy allkeys-*)"},
     {OPTION(log_level, CONF_CHOICE), "info", .choices = "error|warn|info|debug",

@@ -14,6 +14,9 @@ struct settings { /* texts are owned by it; NULL where nothing was said */
     struct span lease, lost_grace, sweep, retransmit;
     struct span tombstone_ttl, sse_heartbeat;
     int64_t audit_max, max_waits;
+    int durability;
+    int64_t durable_replicas;
+    struct span durable_timeout;
     bool eviction_override;
     int log_level, log_format;
 };

@@ -55,12 +55,13 @@ static struct open_ask *ask_open(struct brokerd *d, struct http_request *request
 
 void answer_cancel(struct brokerd *d, uint64_t id, const struct cancel_result *result)
 {
-    static const struct api_cancel_about about = {.durability = "memory"};
+    static const struct api_cancel_about about = {.pending = false};
     struct open_ask *ask = map_find(&d->asks, id_key(&id));
     if (ask == NULL)
         return;
     struct http_request *request = ask->pending.request;
     ask_free(ask);
+    numbers_note_durability(&d->numbers, result);
     api_answer_cancel(request, result, &about);
 }
 
@@ -75,7 +76,7 @@ static void serve_cancel(void *owner, struct http_request *request,
                          const struct str part[API_PARTS_MAX])
 {
     struct brokerd *d = owner;
-    struct cancel_ask cancel;
+    struct cancel_ask cancel = {.durability = (enum durability)d->settings->durability};
     json_t *body = api_read_object(request);
     if (body == NULL)
         return;

@@ -166,6 +166,31 @@ static void ask_policy(struct brokerd *d)
         log_debug("eviction policy not asked", "because=offline");
 }
 
+/* ---- what the server can do ---------------------------------------------------------------- */
+
+/* Better no daemon than one that can never keep what it was configured to promise. */
+static void on_waitaof(void *owner, const struct redisReply *reply)
+{
+    struct brokerd *d = owner;
+    bool has_none = reply != NULL && reply->type == REDIS_REPLY_ARRAY && reply->elements == 1
+                    && reply->element[0]->type == REDIS_REPLY_NIL;
+    if (!has_none || d->closing)
+        return;
+    log_error("redis cannot wait for disks",
+              "durability=fsynced because=\"it has no WAITAOF: Redis 7.2, Valkey 7.2 or later do; "
+              "or choose durability = replicated\"");
+    brokerd_give_up(d);
+}
+
+static void ask_waitaof(struct brokerd *d)
+{
+    const struct str words[] = {STR("COMMAND"), STR("INFO"), STR("WAITAOF")};
+    if (d->settings->durability != DURABLE_FSYNCED)
+        return;
+    if (redis_link_command(store_link(d->store), 3, words, on_waitaof, d) != ERR_OK)
+        log_debug("waitaof not asked for", "because=offline");
+}
+
 /* ---- up and down -------------------------------------------------------------------------------
  */
 /* Another process answers at this address than the last time: it may have forgotten writes. */
@@ -187,6 +212,7 @@ static void on_up(void *owner, const struct redis_server *server)
              (int)server->name.len, server->name.at, (int)server->version.len, server->version.at,
              (int)server->role.len, server->role.at, d->server_changed);
     ask_policy(d);
+    ask_waitaof(d);
     ask_generation(d);
 }
 

@@ -116,15 +116,15 @@ json_t *api_cancel_object(const struct cancel_record *record);
 
 /* Members and traceparent into `out`; strings are lent by `body`, which must live until the ask was
  * handed over. `run` is the id in the path. Defaults: interrupt, wait none, 10 s, if_unknown
- * remember, include_self. `by` is read only where `may_name_by`; else it is an unknown member. ask,
- * by, cause, hops and follow_links are left to the caller. */
+ * remember, include_self; out->durability is kept where the body does not say it. `by` is read only
+ * where `may_name_by`; else it is an unknown member. ask, by, cause, hops and follow_links are left
+ * to the caller. */
 bool api_cancel_ask(struct http_request *request, const json_t *body, struct str run,
                     bool may_name_by, struct cancel_ask *out);
 
 struct api_cancel_about {
-    const char *durability; /* "memory" | "local" */
-    bool pending;           /* Redis does not know it yet */
-    bool at_agentd;         /* tell `told_here` */
+    bool pending;   /* Redis does not know it yet */
+    bool at_agentd; /* tell `told_here` */
     size_t told_here;
 };
 json_t *api_counts(const struct tally *tally); /* the `counts` object */

@@ -4,7 +4,7 @@
 #define FIELD(name) API_FIELD(struct cancel_members, name)
 
 struct cancel_members {
-    int action, wait, if_unknown;
+    int action, wait, if_unknown, durability;
     struct str reason, root, by;
     struct span grace_ms, timeout_ms;
     bool include_self, dry_run;
@@ -24,6 +24,7 @@ static const struct api_member cancel_members[] = {
     {FIELD(if_unknown), .type = API_CHOICE, .choices = "refuse|remember"},
     {FIELD(dry_run), .type = API_BOOL},
     {FIELD(expect_at_most), .type = API_INT, .min = 0, .max = INT32_MAX},
+    {FIELD(durability), .type = API_CHOICE, .choices = "memory|replicated|fsynced"},
     {FIELD(by), .type = API_TEXT, .min = 1, .max = 128}, /* last: not everybody may say it */
 };
 
@@ -32,6 +33,7 @@ bool api_cancel_ask(struct http_request *request, const json_t *body, struct str
 {
     struct cancel_members asked = {
         .if_unknown = 1,
+        .durability = out->durability,
         .grace_ms = SPAN_NONE,
         .timeout_ms = SECONDS(10),
         .include_self = true,
@@ -54,6 +56,7 @@ bool api_cancel_ask(struct http_request *request, const json_t *body, struct str
         .dry_run = asked.dry_run,
         .expect_at_most = asked.expect_at_most,
         .include_self = asked.include_self,
+        .durability = (enum durability)asked.durability,
     };
     return true;
 }
@@ -130,7 +133,11 @@ json_t *api_cancel_answer(const struct cancel_result *result, const struct api_c
     api_set(json, "already", json_boolean(result->already));
     api_set_text(json, "covered_by", result->covered_by);
     api_set(json, "target_state", json_string(run_state_name(result->target_state)));
-    api_set(json, "durability", json_string(about->durability));
+    const char *reached = about->pending ? "local" : durability_name(result->durability);
+    api_set(json, "durability", json_string(reached));
+    api_set(json, "durability_asked", json_string(durability_name(result->durability_asked)));
+    if (result->not_durable != NULL)
+        api_set(json, "not_durable_because", api_text(str_of(result->not_durable)));
     api_set(json, "pending", json_boolean(about->pending));
     api_set(json, "wait", json_string(wait_name(result->wait)));
     api_set(json, "complete",

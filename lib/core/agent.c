@@ -137,6 +137,12 @@ static void on_answer(struct agent *agent, const struct agent_event *event)
     case CALL_FREEZE:
         fence_answered(agent, &call, answer);
         break;
+    case CALL_FENCE_SYNC:
+        fence_synced(agent, &call, answer);
+        break;
+    case CALL_ADOPT_SYNC:
+        adopt_synced(agent, &call, answer);
+        break;
     case CALL_LISTED:
     case CALL_REPLICA:
         sync_listed(agent, &call, answer);

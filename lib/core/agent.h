@@ -27,7 +27,8 @@ struct agent_options {
     size_t max_runs, max_tree_runs, max_children; /* 10,000 10,000 1,000 */
     size_t max_clients;                           /* 4,096 */
     bool allow_without_redis;                     /* when_redis_is_down = allow */
-    bool isolation_cancels; /* when_isolated = cancel, for runs that say nothing of it */
+    bool isolation_cancels;     /* when_isolated = cancel, for runs that say nothing of it */
+    enum durability durability; /* of adoptions and of the last checkpoint */
     uint64_t seed;
     uint64_t token_base; /* of its store tokens */
     size_t (*encode_record)(const struct cancel_record *record, char *out);

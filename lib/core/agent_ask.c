@@ -159,6 +159,30 @@ static void fence_by_verdict(struct agent *agent, struct call *call,
     answer_fence(agent, call->run, call->ask, is_fenced ? PROBLEM_FENCED : PROBLEM_UNKNOWN_OUTCOME);
 }
 
+/* Redis has it; who writes the checkpoint hears when those have it that outlive Redis. */
+static void granted(struct agent *agent, struct call *call, struct str write_id, bool last)
+{
+    if (last)
+        freeze(agent, call->run, write_id, true);
+    if (!last || agent->options.durability == DURABLE_MEMORY) {
+        answer_fence(agent, call->run, call->ask, PROBLEM_NONE)->last = last;
+        return;
+    }
+    struct call about = {.kind = CALL_FENCE_SYNC, .run = call->run, .ask = call->ask};
+    struct str kept = keep_str(agent, write_id);
+    struct store_call *sync = want_call(agent, STORE_SYNC, &about);
+    sync->durability = agent->options.durability;
+    sync->epoch = call->run->epoch;
+    sync->write_id = kept;
+}
+
+void fence_synced(struct agent *agent, struct call *call, const struct store_answer *answer)
+{
+    struct agent_reply *reply = answer_fence(agent, call->run, call->ask, PROBLEM_NONE);
+    reply->last = true;
+    reply->unconfirmed = answer->verdict != SAID_OK;
+}
+
 void fence_answered(struct agent *agent, struct call *call, const struct store_answer *answer)
 {
     struct agent_run *run = call->run;
@@ -170,9 +194,7 @@ void fence_answered(struct agent *agent, struct call *call, const struct store_a
     }
     switch (answer->verdict) {
     case SAID_GRANTED:
-        if (answer->last)
-            freeze(agent, run, write_id, true);
-        answer_fence(agent, run, call->ask, PROBLEM_NONE)->last = answer->last;
+        granted(agent, call, write_id, answer->last);
         break;
     case SAID_FROZEN:
         run->is_frozen = run->freeze_is_confirmed = true;

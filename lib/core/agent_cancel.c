@@ -205,6 +205,7 @@ static void answer_pending(struct agent *agent, const struct agent_event *event,
         .record = box->record,
         .known = true,
         .target_state = run != NULL ? run->state : RUN_RUNNING,
+        .durability_asked = ask->durability,
         .wait = ask->wait,
         .closed = ask->include_self,
     };
@@ -340,8 +341,10 @@ static void answer_api(struct agent *agent, const struct agent_event *event,
     const struct cancel_result *result = event->result;
     bool is_kept = is_unrecorded(result->problem) && open->box != NULL;
     if (is_kept) {
-        struct cancel_ask ask = {
-            .run = open->box->record.target, .include_self = true, .wait = result->wait};
+        struct cancel_ask ask = {.run = open->box->record.target,
+                                 .include_self = true,
+                                 .wait = result->wait,
+                                 .durability = result->durability_asked};
         answer_pending(agent, event, &ask, open->box, open->told);
         return;
     }

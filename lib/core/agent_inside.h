@@ -175,6 +175,8 @@ enum call_kind {
     CALL_LINK_DONE,
     CALL_FENCE,
     CALL_FREEZE,
+    CALL_FENCE_SYNC,
+    CALL_ADOPT_SYNC,
     CALL_LISTED,
     CALL_REPLICA,
     CALL_CANCEL,
@@ -341,6 +343,7 @@ void start_refuse(struct agent *agent, struct agent_run *run, enum problem probl
                   const char *detail, const struct store_answer *answer);
 void start_without_redis(struct agent *agent, struct agent_run *run, bool is_known_unwritten);
 void start_free(struct agent *agent, struct agent_run *run);
+void adopt_synced(struct agent *agent, struct call *call, const struct store_answer *answer);
 void start_adopt_answered(struct agent *agent, struct call *call,
                           const struct store_answer *answer);
 void start_owner_answered(struct agent *agent, struct call *call,
@@ -440,6 +443,7 @@ bool epoch_is_right(struct agent *agent, const struct agent_run *run, uint64_t a
 void ack_asked(struct agent *agent, const struct agent_event *event);
 void fence_asked(struct agent *agent, const struct agent_event *event);
 void fence_answered(struct agent *agent, struct call *call, const struct store_answer *answer);
+void fence_synced(struct agent *agent, struct call *call, const struct store_answer *answer);
 void freeze_resend(struct agent *agent, struct agent_run *run);
 void link_asked(struct agent *agent, const struct agent_event *event);
 void link_answered(struct agent *agent, struct call *call, const struct store_answer *answer);

@@ -87,6 +87,29 @@ static void join_root(struct agent *agent, struct agent_run *run, enum run_state
     want_moved(agent, run, RUN_PENDING, "start");
 }
 
+/* An adoption fences the life before it: whoever waits for it hears whether that outlives Redis. */
+static void sync_adoption(struct agent *agent, struct agent_run *run)
+{
+    struct start *start = run->start;
+    run->given_epoch = run->epoch;
+    for (size_t i = 0; i < start->ask_count; i++) {
+        struct call about = {
+            .kind = CALL_ADOPT_SYNC, .run = run, .ask = start->ask[i], .is_repeat = i > 0};
+        struct store_call *sync = want_call(agent, STORE_SYNC, &about);
+        sync->durability = agent->options.durability;
+        sync->epoch = run->epoch;
+    }
+    start_free(agent, run);
+}
+
+void adopt_synced(struct agent *agent, struct call *call, const struct store_answer *answer)
+{
+    struct agent_reply reply = {.created = !call->is_repeat};
+    run_fill_reply(agent, call->run, &reply);
+    reply.unconfirmed = answer->verdict != SAID_OK;
+    *want_answer(agent, call->ask) = reply;
+}
+
 static void answer_started(struct agent *agent, struct agent_run *run, bool is_created)
 {
     struct start *start = run->start;
@@ -148,7 +171,11 @@ static void started(struct agent *agent, struct agent_run *run, enum run_state s
     struct span left = answer->deadline_ms > 0 ? MILLIS(answer->deadline_ms) : SPAN_NONE;
     set_deadline(agent, run, left);
     join_root(agent, run, state);
-    answer_started(agent, run, is_created);
+    bool is_adopted = run->start->epoch > 0 && is_created;
+    if (is_adopted && agent->options.durability != DURABLE_MEMORY)
+        sync_adoption(agent, run);
+    else
+        answer_started(agent, run, is_created);
     tell_if_hit(agent, run);
 }
 

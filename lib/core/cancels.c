@@ -128,6 +128,7 @@ static void job_free(struct cancels *c, struct job *job)
     scopes_free(job);
     mem_free(job->child);
     mem_free(job->stored);
+    mem_free(job->not_durable);
     mem_free(job);
 }
 
@@ -181,6 +182,9 @@ struct cancel_result *result_of(struct cancels *c, const struct job *job)
         .already = job->already,
         .covered_by = id_str(&job->covered_by),
         .target_state = job->target_state,
+        .durability = job->durability,
+        .durability_asked = job->ask.durability,
+        .not_durable = job->not_durable,
         .wait = job->ask.wait,
         .dry_run = job->ask.dry_run,
         .closed = job->ask.include_self,
@@ -280,6 +284,9 @@ static void job_answered(struct cancels *c, const struct call *call,
         break;
     case FOR_CHILD:
         child_recorded(c, job, answer);
+        break;
+    case FOR_SYNC:
+        durable_answered(c, job, answer);
         break;
     case FOR_FOLLOW:
         if (answer->tree != NULL)

@@ -31,6 +31,7 @@ struct cancel_ask {
     bool include_self;
     struct str cause; /* "" = its own id */
     uint32_t hops;
+    enum durability durability; /* that the answer waits for, within bounds */
     bool follow_links; /* a broker: read the tree once after accepting and follow its links */
 };
 
@@ -45,6 +46,8 @@ struct cancel_result {
     bool already;
     struct str covered_by;
     enum run_state target_state;
+    enum durability durability, durability_asked; /* reached, within what was asked for */
+    const char *not_durable;                      /* why less was reached; NULL: it was not less */
     enum cancel_wait wait;
     bool awaited; /* what was waited for is true (200); else 202 */
     bool counted; /* tally is valid */

@@ -33,6 +33,7 @@ enum purpose {               /* why a call was sent */
                FOR_OVER,     /* the tree, because the target is over */
                FOR_RECORD,   /* the cancel itself */
                FOR_CHILD,    /* the cancel of one child */
+               FOR_SYNC,     /* what was recorded, made durable */
                FOR_FOLLOW,   /* the tree, for its links, after the answer */
                FOR_TREE,     /* a lookout's tree */
                FOR_REASSERT,
@@ -86,7 +87,9 @@ struct job {
     struct list scopes;
     size_t child_count, child_room, children_sent;
     struct target *child;
-    enum problem trouble; /* of a child's cancel */
+    enum problem trouble;       /* of a child's cancel */
+    enum durability durability; /* reached so far */
+    char *not_durable;          /* why less than asked for; ours */
     struct followed *followed;
     char text[];
 };
@@ -194,8 +197,12 @@ struct str cancel_id(struct str root, struct str run, char out[CANCEL_ID_MAX]);
 /* Encodes and sends; false when that failed, and then the job was refused. */
 bool record_send(struct cancels *c, struct job *job, enum purpose purpose,
                  const struct cancel_record *record, bool force, bool even_if_over);
-void job_accepted(struct cancels *c,
-                  struct job *job); /* recorded, whatever it was: wait or answer */
+void job_accepted(struct cancels *c, struct job *job); /* recorded, whatever it was */
+void job_settled(struct cancels *c, struct job *job);  /* and durable: wait or answer */
+
+/* cancels_durable.c */
+bool durable_begin(struct cancels *c, struct job *job);
+void durable_answered(struct cancels *c, struct job *job, const struct store_answer *answer);
 
 /* cancels_children.c: everything below a run, but not the run */
 void children_look(struct cancels *c, struct job *job, const struct tree *tree);

@@ -315,6 +315,12 @@ void job_looked(struct cancels *c, struct job *job, const struct store_answer *a
  */
 void job_accepted(struct cancels *c, struct job *job)
 {
+    if (!durable_begin(c, job))
+        job_settled(c, job);
+}
+
+void job_settled(struct cancels *c, struct job *job)
+{
     struct cancel_result *result = result_of(c, job);
     if (result == NULL)
         return;

@@ -15,6 +15,7 @@ const char *store_op_name(enum store_op op)
         [STORE_LINK] = "link",
         [STORE_CHECKPOINT] = "checkpoint",
         [STORE_PEEK] = "peek",
+        [STORE_SYNC] = "sync",
         [STORE_LEASE] = "lease",
         [STORE_REMEMBER] = "remember",
         [STORE_LEASE_RENEW] = "lease_renew",
@@ -44,6 +45,17 @@ const char *store_op_name(enum store_op op)
     };
     assert((int)op >= 0 && op < STORE_OP_COUNT);
     return name[op];
+}
+
+const char *durability_name(enum durability durability)
+{
+    static const char *const name[DURABLE_COUNT] = {
+        [DURABLE_MEMORY] = "memory",
+        [DURABLE_REPLICATED] = "replicated",
+        [DURABLE_FSYNCED] = "fsynced",
+    };
+    assert((int)durability >= 0 && durability < DURABLE_COUNT);
+    return name[durability];
 }
 
 /* The words of the scripts, where a script says it. */

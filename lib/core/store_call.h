@@ -22,6 +22,9 @@ enum store_op {
     STORE_LINK,
     STORE_CHECKPOINT,
     STORE_PEEK, /* one run: state, path, ban, record; read only */
+    STORE_SYNC, /* make what was recorded outlive its server: the cancel of `run`, or (epoch > 0)
+                   its adoption, and (write_id) its last checkpoint. OK: `durability` is reached;
+                   NOT_FOUND: Redis has lost it; else text says what is missing */
     /* scripts elsewhere */
     STORE_LEASE,    /* create or refresh the lease of `replica` holding `generation` */
     STORE_REMEMBER, /* find-or-tombstone of an id nobody has seen */
@@ -55,6 +58,11 @@ enum store_op {
     STORE_TIME,            /* number = the server's wall clock in ms */
     STORE_OP_COUNT
 };
+
+/* What an answer may rely on: Redis as it is configured; so many replicas have it; it is on disk.
+ */
+enum durability { DURABLE_MEMORY, DURABLE_REPLICATED, DURABLE_FSYNCED, DURABLE_COUNT };
+const char *durability_name(enum durability durability);
 
 enum store_verdict {
     SAID_OK,
@@ -135,10 +143,11 @@ struct store_call {
     size_t item_count;
     const struct run_epoch *item;
     /* link */
-    struct str link_id; /* n: 1..16 of [0-9a-z] */
-    struct str link;    /* encoded run_link */
-    bool acknowledge;   /* link: mark it acknowledged instead of adding it */
-    /* checkpoint, audit, publish */
+    struct str link_id;         /* n: 1..16 of [0-9a-z] */
+    struct str link;            /* encoded run_link */
+    bool acknowledge;           /* link: mark it acknowledged instead of adding it */
+    enum durability durability; /* sync */
+    /* checkpoint, sync; audit, publish */
     struct str write_id;
     struct str bytes;
     /* the rest */

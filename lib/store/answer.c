@@ -63,6 +63,8 @@ static const struct shape shapes[] = {
     {STORE_CHECKPOINT, "unknown", SAID_UNKNOWN, ""},
     {STORE_PEEK, "ok", SAID_OK, "sefiopBnFd"},
     {STORE_PEEK, "unknown", SAID_UNKNOWN, ""},
+    {STORE_SYNC, "ok", SAID_OK, ""},
+    {STORE_SYNC, "not_found", SAID_NOT_FOUND, ""},
     {STORE_LEASE, "ok", SAID_OK, ""},
     {STORE_REMEMBER, "ok", SAID_OK, ""},
     {STORE_REMEMBER, "exists", SAID_EXISTS, "t"},

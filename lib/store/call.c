@@ -217,6 +217,40 @@ static enum err transmit(struct store *store, const struct store_call *call, str
     return err;
 }
 
+/* ---- what waits for replicas and disks --------------------------------------------------------
+ */
+static void synced(void *owner, enum store_verdict verdict, const char *why)
+{
+    fail(owner, verdict, why);
+}
+
+static enum err transmit_sync(struct store *store, const struct store_call *call,
+                              struct waiting **out)
+{
+    struct command *command = &store->command;
+    struct durable *durable;
+    enum err err = command_make(command, &store->keys, call, 0) ? ERR_OK : ERR_FULL;
+    if (err == ERR_OK)
+        err = store_durable(store, &durable);
+    if (err != ERR_OK)
+        return err;
+    command->argv[COMMAND_SHA] = str_of(store_sha(store, command->script));
+    struct waiting *waiting = waiting_new(store, command);
+    if (waiting == NULL)
+        return ERR_NOMEM;
+    const struct durable_words words = {
+        .argc = waiting->argc,
+        .argv = waiting->argv,
+        .text = store_script_text(command->script),
+    };
+    err = durable_ask(durable, call->durability, &words, synced, waiting);
+    if (err == ERR_OK)
+        *out = waiting;
+    else
+        waiting_free(waiting);
+    return err;
+}
+
 static enum err transmit_tree(struct store *store, const struct store_call *call,
                               struct waiting **out)
 {
@@ -253,8 +287,9 @@ enum err store_send(struct store *store, const struct store_call *call, store_an
     struct waiting *waiting = NULL;
     enum err err = ERR_OFFLINE;
     if (store->up)
-        err = call->op == STORE_TREE ? transmit_tree(store, call, &waiting)
-                                     : transmit(store, call, &waiting);
+        err = call->op == STORE_TREE   ? transmit_tree(store, call, &waiting)
+              : call->op == STORE_SYNC ? transmit_sync(store, call, &waiting)
+                                       : transmit(store, call, &waiting);
     if (err == ERR_OFFLINE)
         err = refuse_soon(store, &waiting);
     if (err != ERR_OK)

@@ -176,6 +176,13 @@ static void make_peek(struct command *c, const struct store_call *call)
     add(c, call->run);
 }
 
+static void make_sync(struct command *c, const struct store_call *call)
+{
+    add(c, call->run);
+    add_number(c, call->epoch);
+    add(c, call->write_id);
+}
+
 static bool make_tree_script(struct command *c, const struct keyspace *keys,
                              const struct store_call *call)
 {
@@ -190,6 +197,7 @@ static bool make_tree_script(struct command *c, const struct keyspace *keys,
         [STORE_LINK] = make_link,
         [STORE_CHECKPOINT] = make_checkpoint,
         [STORE_PEEK] = make_peek,
+        [STORE_SYNC] = make_sync,
     };
     if (make[call->op] == NULL)
         return false;

@@ -36,6 +36,12 @@ const char *store_sha(const struct store *store, const char *name)
     return store->sha[script_at(name)];
 }
 
+struct str store_script_text(const char *name)
+{
+    size_t i = script_at(name);
+    return (struct str){script_texts[i].text, script_texts[i].len};
+}
+
 static void come_up(struct store *store)
 {
     const struct redis_server server = {
@@ -213,6 +219,62 @@ static void link_push(void *owner, struct str kind, struct str channel, struct s
         store->events->on_message(store->owner, subscription->root, subscription->watch, bytes);
 }
 
+/* ---- the second connection ------------------------------------------------------------------ */
+static void release(struct store *store);
+
+static void durable_closed(void *owner)
+{
+    release(owner);
+}
+
+enum err store_durable(struct store *store, struct durable **out)
+{
+    enum err err = ERR_OK;
+    if (store->durable == NULL) {
+        err = durable_open(store->loop, &store->target, &store->durable_options, durable_closed,
+                           store, &store->durable);
+        store->alive += err == ERR_OK ? 1 : 0;
+    }
+    if (err == ERR_OK)
+        *out = store->durable;
+    return err;
+}
+
+static const char *keep_text(struct store *store, const char *text)
+{
+    char **kept = &store->target_text[store->target_texts];
+    if (text == NULL)
+        return NULL;
+    *kept = mem_copy(str_of(text));
+    store->target_texts++;
+    return *kept;
+}
+
+static bool keep_target(struct store *store, const struct redis_target *target)
+{
+    struct redis_target *kept = &store->target;
+    *kept = *target;
+    kept->url = keep_text(store, target->url);
+    kept->host = keep_text(store, target->host);
+    kept->tls.ca_file = keep_text(store, target->tls.ca_file);
+    kept->tls.cert_file = keep_text(store, target->tls.cert_file);
+    kept->tls.key_file = keep_text(store, target->tls.key_file);
+    kept->tls.name = keep_text(store, target->tls.name);
+    kept->user = keep_text(store, target->user);
+    kept->password = keep_text(store, target->password);
+    kept->client_name = keep_text(store, target->client_name);
+    for (size_t i = 0; i < store->target_texts; i++)
+        if (store->target_text[i] == NULL)
+            return false;
+    return true;
+}
+
+static void forget_target(struct store *store)
+{
+    for (size_t i = 0; i < store->target_texts; i++)
+        mem_free(store->target_text[i]);
+}
+
 /* ---- life ----------------------------------------------------------------------------------- */
 static void store_free(struct store *store)
 {
@@ -222,6 +284,7 @@ static void store_free(struct store *store)
     map_fini(&store->subscriptions);
     answer_room_fini(&store->room);
     mem_free(store->keys.prefix);
+    forget_target(store);
     mem_free(store);
 }
 
@@ -273,9 +336,12 @@ enum err store_open(uv_loop_t *loop, const struct redis_target *target,
     store->events = events;
     store->owner = owner;
     store->alive = 2;
+    store->loop = loop;
+    store->durable_options = options->durable;
     store->subscriptions.seed = (uint32_t)target->seed;
     list_init(&store->refused);
-    enum err err = copy_options(store, options) ? ERR_OK : ERR_NOMEM;
+    bool is_kept = keep_target(store, target);
+    enum err err = copy_options(store, options) && is_kept ? ERR_OK : ERR_NOMEM;
     if (err == ERR_OK)
         err = redis_link_open(loop, target, &link_events, store, &store->link);
     if (err != ERR_OK) {
@@ -295,6 +361,8 @@ void store_close(struct store *store)
     store->up = false;
     calls_forget(store);
     uv_close((uv_handle_t *)&store->soon, timer_closed);
+    if (store->durable != NULL)
+        durable_close(store->durable);
     redis_link_close(store->link);
 }
 

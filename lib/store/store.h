@@ -10,6 +10,7 @@
 #include "base/err.h"
 #include "core/store_call.h"
 #include "io/redis_link.h"
+#include "store/durable.h"
 
 struct store;
 
@@ -17,6 +18,7 @@ struct store_options {
     const char *namespace;     /* key and channel prefix, "bw" */
     struct span tombstone_ttl; /* of ended trees and tombstones */
     size_t audit_max;          /* entries kept, about */
+    struct durable_options durable;
 };
 
 struct store_events {
@@ -39,7 +41,10 @@ void store_close(struct store *store);
  * than any of ours) are returned, and then done is not called. done NULL: nobody wants to know.
  *
  * The order of the calls holds but for two cases: a tree is answered when it is whole, and calls in
- * flight while somebody flushes the scripts are repeated behind those sent meanwhile. */
+ * flight while somebody flushes the scripts are repeated behind those sent meanwhile.
+ *
+ * STORE_SYNC goes by a connection of its own and holds nothing else up; it is answered within about
+ * two `durable.timeout`. */
 enum err store_send(struct store *store, const struct store_call *call, store_answered done,
                     void *owner, uint64_t token) MUST_CHECK;
 /* Confirmed before any call sent after it is carried out (same connection). Subscriptions are

@@ -10,7 +10,7 @@
 
 struct redisReply;
 
-enum { SHA_HEX = 40, SCRIPTS_MAX = 32 };
+enum { SHA_HEX = 40, SCRIPTS_MAX = 32, TARGET_TEXTS = 9 };
 
 struct store {
     const struct store_events *events;
@@ -19,7 +19,14 @@ struct store {
     struct keyspace keys;
     bool up;        /* greeted, subscriptions renewed, scripts loaded */
     bool closed;    /* store_close() was called: nobody is called back any more */
-    unsigned alive; /* the link and the timer */
+    unsigned alive; /* the link, the timer, `durable` */
+
+    uv_loop_t *loop;
+    struct redis_target target; /* its strings are those of target_text */
+    char *target_text[TARGET_TEXTS];
+    size_t target_texts;
+    struct durable_options durable_options;
+    struct durable *durable; /* NULL: nobody has asked for more than memory yet */
 
     char sha[SCRIPTS_MAX][SHA_HEX + 1]; /* beside script_texts */
     size_t loading;                     /* SCRIPT LOADs without an answer */
@@ -41,6 +48,9 @@ struct store {
 enum err store_load_scripts(struct store *store) MUST_CHECK;
 /* The sha of a script by its name; "" before the first load. */
 const char *store_sha(const struct store *store, const char *name);
+struct str store_script_text(const char *name);
+/* The second connection, made at its first use. */
+enum err store_durable(struct store *store, struct durable **out) MUST_CHECK;
 
 /* Answers all that were refused with SAID_OFFLINE. */
 void calls_refuse(struct store *store);

@@ -96,7 +96,7 @@ static void tell_call(struct buf *said, const struct store_call *call)
                  (unsigned)call->item[i].flags);
     if (call->op == STORE_LINK)
         buf_addf(said, "%s", call->acknowledge ? " acknowledged" : "");
-    if (call->op == STORE_CHECKPOINT)
+    if (call->op == STORE_CHECKPOINT || call->op == STORE_SYNC)
         buf_addf(said, " write %.*s", S(call->write_id));
     if (call->op == STORE_LEASE)
         buf_addf(said, " %.*s", S(call->generation));

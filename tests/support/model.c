@@ -409,6 +409,7 @@ void model_call(struct model *model, const struct store_call *call, struct store
         [STORE_LINK] = model_link_op,
         [STORE_CHECKPOINT] = model_checkpoint,
         [STORE_PEEK] = model_peek,
+        [STORE_SYNC] = model_sync,
         [STORE_TREE] = read_tree,
     };
     drop_tree(model);

@@ -133,7 +133,7 @@ void model_tell_ended(struct model *model, const struct model_tree *tree,
 typedef void model_op(struct model *model, const struct store_call *call, struct store_answer *out);
 model_op model_start, model_assert; /* model_start.c */
 model_op model_cancel, model_end, model_report, model_reconcile, model_lost, model_link_op,
-    model_checkpoint, model_peek; /* model_runs.c */
+    model_checkpoint, model_peek, model_sync; /* model_runs.c */
 bool model_plain(struct model *model, const struct store_call *call, struct store_answer *out);
 
 #endif

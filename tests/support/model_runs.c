@@ -1,5 +1,5 @@
 /* What is asked of runs that are there: cancel, end, report, reconcile, lost, link, checkpoint,
- * peek. */
+ * peek, sync. */
 #include <stdlib.h>
 
 #include "support/model_inside.h"
@@ -447,4 +447,16 @@ void model_peek(struct model *model, const struct store_call *call, struct store
     set_ban(out, &place);
     if (run->deadline != 0)
         out->deadline_ms = run->deadline > model->now ? run->deadline - model->now : 1;
+}
+
+/* There is one server here, and nothing of it is lost between two calls. */
+void model_sync(struct model *model, const struct store_call *call, struct store_answer *out)
+{
+    struct place place;
+    find(model, call, &place);
+    const struct model_run *run = place.run;
+    bool is_there = run != NULL && (call->epoch > 0 ? run->epoch >= call->epoch : run->has_record);
+    if (is_there && call->write_id.len > 0)
+        is_there = run->has_write_id && str_eq(run->write_id, call->write_id);
+    say(out, is_there ? SAID_OK : SAID_NOT_FOUND);
 }

@@ -256,6 +256,35 @@ static void after_the_ban_one_more_write_is_granted(void **state)
     world_expect(&world, "checkpoint r/r write w2\n");
 }
 
+static void the_last_write_is_told_when_replicas_have_it_or_that_they_have_not(void **state)
+{
+    (void)state;
+    agent_world_fini(&world);
+    struct agent_options options = agent_world_options();
+    options.durability = DURABLE_REPLICATED;
+    agent_world_init(&world, &options);
+    world_link_up(&world, "server1", "g1");
+    world_client_comes(&world, "ann");
+    world_start(&world, "ann", "r", "");
+    world_forget(&world);
+    static const enum store_verdict verdict[] = {SAID_OK, SAID_ERROR};
+    world_ask_fence(&world, "ann", "r", "w1");
+    world_says(&world, STORE_CHECKPOINT, SAID_GRANTED);
+    world_expect(&world, "checkpoint r/r write w1\nanswer 4: ok r epoch 1 running\n");
+    world_hear(&world, world_record("r", "r"));
+    for (int i = 0; i < 2; i++) {
+        world_ask_fence(&world, "ann", "r", "w2");
+        world_forget(&world);
+        world_say(&world, STORE_CHECKPOINT,
+                  (struct store_answer){.verdict = SAID_GRANTED, .last = true});
+        world_expect(&world, "sync r/r write w2\n");
+        world_says(&world, STORE_SYNC, verdict[i]);
+        world_expect(&world, i == 0 ? "answer 4: ok r epoch 1 stopping cancel r.r by broker last\n"
+                                    : "answer 4: ok r epoch 1 stopping cancel r.r by broker last "
+                                      "unconfirmed\n");
+    }
+}
+
 static void without_redis_the_write_is_counted_here_and_told_later(void **state)
 {
     (void)state;
@@ -305,6 +334,7 @@ int main(void)
         T(a_circle_of_links_ends),
         T(after_the_ban_one_more_write_is_granted),
         T(without_redis_the_write_is_counted_here_and_told_later),
+        T(the_last_write_is_told_when_replicas_have_it_or_that_they_have_not),
         T(an_ack_is_of_a_cancel),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

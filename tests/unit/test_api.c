@@ -181,7 +181,7 @@ static void flags_paths_and_stories_are_words(void **state)
 static void an_answer_never_calls_what_is_not_stopped_complete(void **state)
 {
     (void)state;
-    struct api_cancel_about about = {.durability = "memory", .at_agentd = true, .told_here = 2};
+    struct api_cancel_about about = {.at_agentd = true, .told_here = 2};
     struct cancel_result result = {.known = true, .counted = true, .tally = {.complete = true}};
     static const struct str replica = {"a1", 2};
     json_t *json = api_cancel_answer(&result, &about);
@@ -198,6 +198,24 @@ static void an_answer_never_calls_what_is_not_stopped_complete(void **state)
         assert_true(json_is_false(json_object_get(json, "complete")));
         json_decref(json);
     }
+}
+
+static void an_answer_names_the_durability_that_was_reached(void **state)
+{
+    (void)state;
+    struct api_cancel_about about = {.pending = false};
+    struct cancel_result result = {.durability = DURABLE_MEMORY,
+                                   .durability_asked = DURABLE_FSYNCED,
+                                   .not_durable = "no disk"};
+    json_t *json = api_cancel_answer(&result, &about);
+    assert_string_equal(json_string_value(json_object_get(json, "durability")), "memory");
+    assert_string_equal(json_string_value(json_object_get(json, "durability_asked")), "fsynced");
+    assert_string_equal(json_string_value(json_object_get(json, "not_durable_because")), "no disk");
+    json_decref(json);
+    about.pending = true;
+    json = api_cancel_answer(&result, &about);
+    assert_string_equal(json_string_value(json_object_get(json, "durability")), "local");
+    json_decref(json);
 }
 
 static void a_token_is_known_by_the_hash_alone(void **state)
@@ -238,6 +256,7 @@ int main(void)
         cmocka_unit_test(a_cancel_says_who_when_and_why),
         cmocka_unit_test(flags_paths_and_stories_are_words),
         cmocka_unit_test(an_answer_never_calls_what_is_not_stopped_complete),
+        cmocka_unit_test(an_answer_names_the_durability_that_was_reached),
         cmocka_unit_test(a_token_is_known_by_the_hash_alone),
         cmocka_unit_test(an_audit_entry_tells_a_refusal_from_an_acceptance),
     };

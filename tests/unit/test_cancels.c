@@ -117,6 +117,10 @@ static void note_answer(struct world *world, uint64_t ask, const struct cancel_r
     buf_addf(said, "%s%s%s by %.*s", result->awaited ? " awaited" : " requested",
              result->already ? " already" : "", result->known ? "" : " unknown",
              (int)result->record.by.len, result->record.by.at);
+    if (result->durability_asked != DURABLE_MEMORY)
+        buf_addf(said, " %s%s%s", durability_name(result->durability),
+                 result->not_durable != NULL ? " for " : "",
+                 result->not_durable != NULL ? result->not_durable : "");
     if (result->covered_by.len > 0)
         buf_addf(said, " covered_by %.*s", (int)result->covered_by.len, result->covered_by.at);
     if (result->counted)
@@ -251,6 +255,26 @@ static struct store_answer accepted(enum run_state before)
 
 /* ---- the short way -----------------------------------------------------------------------------
  */
+static void the_answer_alone_waits_for_replicas(void **state)
+{
+    struct world *world = *state;
+    linked(world);
+    struct cancel_ask wanted = ask_for(CHILD);
+    wanted.durability = DURABLE_REPLICATED;
+    for (int turn = 0; turn < 2; turn++) {
+        ask(world, wanted);
+        expect(world, "cancel " ROOT "/" CHILD "\n");
+        say(world, STORE_CANCEL, accepted(RUN_RUNNING));
+        expect(world, "sync " ROOT "/" CHILD "\n");
+        say(world, STORE_SYNC,
+            (struct store_answer){.verdict = turn == 0 ? SAID_OK : SAID_ERROR,
+                                  .text = turn == 0 ? STR_NONE : STR("want of them")});
+        expect(world, turn == 0
+                          ? "audit\nanswer 1: requested by user:me replicated\n"
+                          : "audit\nanswer 1: requested by user:me memory for want of them\n");
+    }
+}
+
 static void a_minted_id_needs_one_command(void **state)
 {
     struct world *world = *state;
@@ -740,6 +764,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
 #define STORY(name) cmocka_unit_test_setup_teardown(name, fresh_world, drop_world)
         STORY(a_minted_id_needs_one_command),
+        STORY(the_answer_alone_waits_for_replicas),
         STORY(a_duplicate_gets_the_first_ones_record),
         STORY(a_client_chosen_id_is_looked_up_once),
         STORY(a_root_that_was_remembered_wrong_is_asked_for_again),
