@@ -77,6 +77,7 @@ static void read_gauges(struct numbers *numbers, const struct agent *agent, stru
             metric_add(&numbers->unresponsive, 1);
     }
     metric_set(&numbers->link_up, agent_is_linked(agent) ? 1 : 0);
+    metric_set(&numbers->quarantined, agent_is_quarantined(agent) ? 1 : 0);
     metric_set(&numbers->isolated, (double)agent_isolated_for(agent, now).ms / 1000);
 }
 
@@ -105,6 +106,8 @@ void numbers_print(struct numbers *numbers, const struct agent *agent, struct in
         {"brakewire_redis_isolated_seconds",
          "For how long Redis has been out of reach, once that is longer than the lease; else 0.",
          METRIC_GAUGE, &numbers->isolated, 1},
+        {"brakewire_quarantined", "1 while no new run starts here because SIGKILL has failed.",
+         METRIC_GAUGE, &numbers->quarantined, 1},
         {"brakewire_reconcile_found_total", "Cancels that no message had told of.", METRIC_COUNTER,
          &numbers->reconcile_found, 1},
         {"brakewire_malformed_total", "Messages and records that nobody understands.",

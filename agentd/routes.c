@@ -346,6 +346,7 @@ static void serve_version(void *owner, struct http_request *request,
     api_set(json, "namespace", json_string(d->settings->namespace));
     api_set(json, "protocol", json_integer(MESSAGE_VERSION));
     api_set(json, "redis", redis);
+    api_set(json, "quarantined", json_boolean(agent_is_quarantined(d->agent)));
     api_set(json, "runs", json_integer((json_int_t)agent_live_runs(d->agent)));
     api_set(json, "clients", json_integer((json_int_t)agent_clients_connected(d->agent)));
     http_answer_json(request, 200, json, NULL);
@@ -367,6 +368,9 @@ static void serve_readyz(void *owner, struct http_request *request,
         api_problem(request, PROBLEM_UNAVAILABLE, "not linked to Redis yet", NULL);
     else if (agent_is_draining(d->agent))
         api_problem(request, PROBLEM_UNAVAILABLE, "draining: no new runs", NULL);
+    else if (agent_is_quarantined(d->agent))
+        api_problem(request, PROBLEM_UNAVAILABLE,
+                    "quarantined, no new runs: SIGKILL did not end a run here", NULL);
     else
         http_answer(request, 200, "text/plain", STR("ok\n"), NULL);
 }

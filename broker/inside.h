@@ -113,6 +113,7 @@ void serve_run(void *owner, struct http_request *request, const struct str part[
 void serve_checkpoint(void *owner, struct http_request *request,
                       const struct str part[API_PARTS_MAX]);
 void serve_tree(void *owner, struct http_request *request, const struct str part[API_PARTS_MAX]);
+void serve_resume(void *owner, struct http_request *request, const struct str part[API_PARTS_MAX]);
 void serve_audit(void *owner, struct http_request *request, const struct str part[API_PARTS_MAX]);
 void serve_runs(void *owner, struct http_request *request, const struct str part[API_PARTS_MAX]);
 

@@ -1,6 +1,7 @@
 /* GETs that read one thing from Redis: where is this run, its tree, its checkpoint, the audit. */
 #include <stdlib.h>
 
+#include "base/log.h"
 #include "base/mem.h"
 #include "broker/inside.h"
 
@@ -292,4 +293,43 @@ void serve_audit(void *owner, struct http_request *request, const struct str par
     struct store_call call = {
         .op = STORE_AUDIT_READ, .id = STR("+"), .limit = is_for_one ? AUDIT_SCAN : (uint32_t)limit};
     read_call(&read->read, &call, on_audit);
+}
+
+/* ---- an end to a quarantine -------------------------------------------------------------------
+ */
+struct resume {
+    struct read read; /* first */
+    struct run_id replica;
+};
+
+/* Its agentd looks with each renewal of its lease. */
+static void on_resumed(void *owner, uint64_t token, const struct store_answer *answer)
+{
+    struct resume *resume = owner;
+    (void)token;
+    if (read_failed(&resume->read, answer))
+        return;
+    struct str replica = id_str(&resume->replica);
+    struct http_request *request = resume->read.pending.request;
+    if (answer->number == 0) {
+        api_problem(request, PROBLEM_NOT_FOUND, "no such replica is quarantined", NULL);
+    } else {
+        log_info("replica resumed", "replica=%.*s", (int)replica.len, replica.at);
+        json_t *json = json_object();
+        api_set(json, "replica_id", api_text(replica));
+        api_set(json, "quarantined", json_false());
+        http_answer_json(request, 200, json, NULL);
+    }
+    read_end(&resume->read);
+}
+
+void serve_resume(void *owner, struct http_request *request, const struct str part[API_PARTS_MAX])
+{
+    struct resume *resume = read_open(owner, request, sizeof *resume, free_read);
+    if (resume == NULL)
+        return;
+    resume->replica = (struct run_id){""};
+    (void)id_parse(part[0], &resume->replica);
+    struct store_call call = {.op = STORE_QUARANTINE_DROP, .replica = id_str(&resume->replica)};
+    read_call(&resume->read, &call, on_resumed);
 }

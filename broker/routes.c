@@ -98,6 +98,7 @@ static json_t *replica_json(const struct broker_replica_view *view)
     json_t *json = json_object();
     api_set(json, "replica_id", api_text(view->replica));
     api_set(json, "leased", json_boolean(view->leased));
+    api_set(json, "quarantined", json_boolean(view->quarantined));
     api_set(json, "generation", api_text(view->generation));
     if (!view->leased)
         api_set(json, "without_lease_ms", json_integer(view->without_lease.ms));
@@ -212,6 +213,7 @@ static const struct api_route routes[] = {
     {"GET", "/v1/audit", serve_audit},
     {"GET", "/v1/replicas", serve_replicas},
     {"POST", "/v1/replicas/confirm-losses", serve_confirm},
+    {"POST", "/v1/replicas/{id}/resume", serve_resume},
     {"GET", "/v1/version", serve_version},
     {"GET", "/livez", serve_livez},
     {"GET", "/readyz", serve_readyz},

@@ -157,6 +157,10 @@ static void on_answer(struct agent *agent, const struct agent_event *event)
     case CALL_RENEW:
         sync_lease_answered(agent, &call, answer);
         break;
+    case CALL_QUARANTINE:
+    case CALL_QUARANTINE_READ:
+        quarantine_answered(agent, &call, answer);
+        break;
     }
     call_done(agent, &call);
     sync_pump(agent);

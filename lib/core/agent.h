@@ -191,8 +191,11 @@ enum agent_effect_kind {
     DO_COUNT          /* metric: which, amount */
 };
 enum agent_news {
-    NEWS_ISOLATED, /* cut from Redis for longer than a lease; amount = runs told to stop */
-    NEWS_IN_REACH  /* of Redis again */
+    NEWS_ISOLATED,         /* cut from Redis for longer than a lease; amount = runs told to stop */
+    NEWS_IN_REACH,         /* of Redis again */
+    NEWS_QUARANTINED,      /* SIGKILL has failed: no new runs; amount = runs that it failed on */
+    NEWS_QUARANTINE_OVER,  /* they have ended */
+    NEWS_QUARANTINE_LIFTED /* an operator says so; amount as above */
 };
 const char *agent_news_text(enum agent_news news);
 enum agent_count {
@@ -271,6 +274,7 @@ bool agent_next_standing(const struct agent *agent, struct str client, size_t *a
 bool agent_is_ready(const struct agent *agent); /* has been linked once */
 bool agent_is_linked(const struct agent *agent);
 bool agent_is_draining(const struct agent *agent);
+bool agent_is_quarantined(const struct agent *agent); /* SIGKILL has failed: no new runs */
 /* For how long nothing was heard of Redis, once that is longer than a lease; before that 0. */
 struct span agent_isolated_for(const struct agent *agent, struct instant now);
 size_t agent_live_runs(const struct agent *agent);

@@ -30,6 +30,7 @@ void finish(struct agent *agent, struct agent_run *run, enum run_state state,
     run->deadline = run->exit_due = INSTANT_NEVER;
     run->forget_due = instant_after(agent->now, agent->options.remember);
     want_moved(agent, run, from, because);
+    quarantine_run_ended(agent, run);
     if (is_being_stopped(agent, run)) {
         run->story.stopped = agent->wall;
         want_count(agent, COUNT_STOPPED, PROBLEM_NONE, run->box->record.at);

@@ -8,7 +8,7 @@
  *   agent_told.c    who is hit by a cancel; agent_ladder.c: how it is stopped
  *   agent_end.c     how a run ends; agent_report.c: what Redis is told of a stop
  *   agent_sync.c    link up and down, loss, lease; agent_verdict.c: what Redis says of our runs
- *   agent_isolation.c  out of reach of Redis for too long
+ *   agent_isolation.c  out of reach of Redis for too long; agent_quarantine.c: SIGKILL has failed
  *   agent_ask.c     acknowledgement and fence; agent_link.c: links; agent_cancel.c: cancels asked
  * for
  */
@@ -149,6 +149,7 @@ struct agent_run {
     bool ended_here; /* its end is ours to tell a Redis that forgot */
     bool is_claimed; /* its id needs bw:find */
     bool collateral_allowed, gone_cancels, isolation_cancels;
+    bool is_unkillable;  /* and lives */
     bool is_isolated;    /* stopped for that, and Redis does not know the reason */
     bool may_adopt;      /* it goes on with a run, and Redis could not be asked */
     bool ladder_goes_on; /* although the run is over: it may not be alive */
@@ -182,7 +183,9 @@ enum call_kind {
     CALL_CANCEL,
     CALL_GENERATION,
     CALL_LEASE,
-    CALL_RENEW
+    CALL_RENEW,
+    CALL_QUARANTINE,
+    CALL_QUARANTINE_READ
 };
 struct batch { /* of report or reconcile */
     size_t count;
@@ -261,7 +264,10 @@ struct agent {
     struct instant lease_over; /* as far as we know */
     struct instant heard_at;   /* of Redis, the last time */
     bool is_isolated, has_begun;
-    struct due due; /* the first of these, and of the oldest held cancel */
+    size_t unkillable_count;
+    bool is_quarantined;
+    bool quarantine_is_listed; /* in Redis, since the last loss */
+    struct due due;            /* the first of these, and of the oldest held cancel */
     struct instant renew_due, reconcile_due, retry_due;
     int64_t retry_ms;
 };
@@ -272,6 +278,7 @@ struct agent_reply *want_answer(struct agent *agent, uint64_t ask);
 void want_refusal(struct agent *agent, uint64_t ask, enum problem problem, const char *detail);
 void want_count(struct agent *agent, enum agent_count which, enum problem problem,
                 struct wall since);
+void want_news(struct agent *agent, enum agent_news news, size_t amount);
 void want_moved(struct agent *agent, const struct agent_run *run, enum run_state from,
                 const char *because);
 /* `out` is the call that was made: say what its answer is for. It is lent until the next want. */
@@ -422,6 +429,13 @@ void isolation_record(struct agent *agent, struct agent_run *run);
 /* The record with which its end bans it; STR_NONE: it was stopped for no such reason. */
 struct str isolation_end_record(struct agent *agent, const struct agent_run *run);
 void isolation_settled(struct agent *agent, struct agent_run *run); /* Redis has its end */
+
+/* ---- agent_quarantine.c ---- */
+void quarantine_begin(struct agent *agent, struct agent_run *run); /* SIGKILL did not end it */
+void quarantine_run_ended(struct agent *agent, struct agent_run *run);
+void quarantine_look(struct agent *agent);  /* is it lifted? with each renewal of the lease */
+void quarantine_doubt(struct agent *agent); /* Redis may have forgotten it */
+void quarantine_answered(struct agent *agent, struct call *call, const struct store_answer *answer);
 
 /* ---- agent_verdict.c ---- */
 struct verdict { /* what Redis says of a run: the common part of several answers */

@@ -6,22 +6,6 @@
  * cancel. Only of a life that is still ours by then: another may go on with the run. */
 #include "core/agent_inside.h"
 
-const char *agent_news_text(enum agent_news news)
-{
-    static const char *const text[] = {
-        [NEWS_ISOLATED] = "out of reach of redis for longer than the lease",
-        [NEWS_IN_REACH] = "in reach of redis again",
-    };
-    return text[news];
-}
-
-static void say(struct agent *agent, enum agent_news news, size_t amount)
-{
-    struct agent_effect *effect = want(agent, DO_SAY);
-    effect->news = news;
-    effect->amount = amount;
-}
-
 void isolation_begin(struct agent *agent)
 {
     agent->has_begun = true;
@@ -38,7 +22,7 @@ void isolation_heard(struct agent *agent)
         return;
     agent->is_isolated = false;
     agent_set_due(agent);
-    say(agent, NEWS_IN_REACH, 0);
+    want_news(agent, NEWS_IN_REACH, 0);
 }
 
 /* Nobody listened meanwhile: what Redis has said lies in the socket. A third of a lease is enough
@@ -80,7 +64,7 @@ void isolation_look(struct agent *agent)
     for (struct agent_run *run;
          agent->options.mode != MODE_OBSERVE && (run = map_next(&agent->runs, &at)) != NULL;)
         told += isolation_stop(agent, run);
-    say(agent, NEWS_ISOLATED, told);
+    want_news(agent, NEWS_ISOLATED, told);
 }
 
 bool isolation_forbids(const struct agent *agent, const struct agent_run *run)

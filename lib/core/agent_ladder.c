@@ -226,6 +226,7 @@ void ladder_due(struct agent *agent, struct agent_run *run)
         break;
     case STAGE_KILL:
         give_up(agent, run, "SIGKILL did not help");
+        quarantine_begin(agent, run);
         break;
     case STAGE_NONE:
     case STAGE_OVER:

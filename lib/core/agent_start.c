@@ -39,7 +39,7 @@ static const char *ask_is_wrong(const struct ask_start *start)
 static bool is_full(const struct agent *agent)
 {
     size_t open = agent->runs.count - agent->ended_count;
-    return agent->is_draining || open >= agent->options.max_runs
+    return agent->is_draining || agent->is_quarantined || open >= agent->options.max_runs
            || agent->ended_count >= 2 * agent->options.max_runs;
 }
 
@@ -463,7 +463,15 @@ static struct agent_run *make_instead(struct agent *agent, const struct agent_ev
     return run;
 }
 
-static const char overloaded[] = "no more runs or clients here now";
+static void refuse_for_want_of_room(struct agent *agent, uint64_t ask)
+{
+    want_refusal(agent, ask, PROBLEM_OVERLOADED,
+                 agent->is_quarantined
+                     ? "this replica is quarantined: SIGKILL did not end a run here; see that it "
+                       "ends, or brakectl replica resume"
+                     : "no more runs or clients here now");
+    want_count(agent, COUNT_STARTS_REFUSED, PROBLEM_OVERLOADED, (struct wall){0});
+}
 
 void start_asked(struct agent *agent, const struct agent_event *event)
 {
@@ -508,6 +516,5 @@ void start_asked(struct agent *agent, const struct agent_event *event)
         begin(agent, run);
         return;
     }
-    want_refusal(agent, event->ask, PROBLEM_OVERLOADED, overloaded);
-    want_count(agent, COUNT_STARTS_REFUSED, PROBLEM_OVERLOADED, (struct wall){0});
+    refuse_for_want_of_room(agent, event->ask);
 }

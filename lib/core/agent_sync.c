@@ -226,6 +226,7 @@ static void forget_confirmations(struct agent *agent)
         held->is_confirmed = comes_back_with_its_end(agent, held);
     }
     unlist(agent);
+    quarantine_doubt(agent);
 }
 
 /* It had confirmed them, it has not lost writes, and it does not know them: they were removed. */
@@ -334,6 +335,7 @@ void sync_lease_answered(struct agent *agent, struct call *call, const struct st
         return;
     if (call->kind == CALL_RENEW && answer->verdict == SAID_GONE) {
         agent->lease_over = agent->now;
+        quarantine_doubt(agent);
         sync_resume(agent); /* we were away too long, or Redis forgot more than a lease */
         return;
     }
@@ -349,6 +351,7 @@ static void renew(struct agent *agent)
         return;
     struct call about = {.kind = CALL_RENEW};
     want_call(agent, STORE_LEASE_RENEW, &about)->span = agent->options.lease;
+    quarantine_look(agent);
 }
 
 static void retry(struct agent *agent)

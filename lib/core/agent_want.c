@@ -61,6 +61,25 @@ void want_moved(struct agent *agent, const struct agent_run *run, enum run_state
     effect->because = because;
 }
 
+const char *agent_news_text(enum agent_news news)
+{
+    static const char *const text[] = {
+        [NEWS_ISOLATED] = "out of reach of redis for longer than the lease",
+        [NEWS_IN_REACH] = "in reach of redis again",
+        [NEWS_QUARANTINED] = "quarantined: SIGKILL did not help",
+        [NEWS_QUARANTINE_OVER] = "quarantine is over: the runs have ended",
+        [NEWS_QUARANTINE_LIFTED] = "quarantine was lifted by an operator",
+    };
+    return text[news];
+}
+
+void want_news(struct agent *agent, enum agent_news news, size_t amount)
+{
+    struct agent_effect *effect = want(agent, DO_SAY);
+    effect->news = news;
+    effect->amount = amount;
+}
+
 /* ---- calls on their way -------------------------------------------------------------------- */
 static struct call *slot_new(struct agent *agent, uint32_t *index)
 {

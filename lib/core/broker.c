@@ -281,6 +281,7 @@ bool broker_next_replica(const struct broker *b, size_t *at, struct instant now,
         .replica = str_of(replica->name),
         .generation = str_of(replica->generation),
         .leased = replica->leased,
+        .quarantined = replica->quarantined,
         .without_lease = {without},
         .since_ms = replica->since_ms,
     };

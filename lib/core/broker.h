@@ -84,7 +84,7 @@ bool broker_sweep_suspended(const struct broker *broker);
 size_t broker_suspect_replicas(const struct broker *broker);
 struct broker_replica_view {
     struct str replica, generation; /* "" generation: no lease */
-    bool leased;
+    bool leased, quarantined;
     struct span without_lease; /* seen without one for so long */
     int64_t since_ms;
 };

@@ -26,6 +26,7 @@ enum purpose {
     FOR_LOCK,
     FOR_TIME,
     FOR_REPLICAS,
+    FOR_QUARANTINED,
     FOR_LEASE,
     FOR_LOSSES, /* how many were lost lately, before anybody is */
     FOR_NOTE_LOSS,
@@ -52,7 +53,7 @@ struct replica {
     char generation[NAME_MAX_BYTES + 1];
     int64_t since_ms;
     bool listed;
-    bool leased;
+    bool leased, quarantined;
     struct instant without_since;
     bool suspect;   /* said so */
     bool counted;   /* as one of the losses of the last 10 minutes */

@@ -109,6 +109,22 @@ static void listed(struct broker *b, const struct store_answer *answer)
         replica->since_ms = answer->score != NULL ? answer->score[i] : 0;
     }
     forget_unlisted(b);
+    ask(b, FOR_QUARANTINED, (struct store_call){.op = STORE_QUARANTINE_READ});
+}
+
+static void quarantine_known(struct broker *b, const struct store_answer *answer)
+{
+    struct replica *replica;
+    for (size_t i = 0; (replica = map_next(&b->replicas, &i)) != NULL;)
+        replica->quarantined = false;
+    for (size_t i = 0; i < answer->list_count; i++)
+        if ((replica = map_find(&b->replicas, answer->list[i])) != NULL)
+            replica->quarantined = true;
+}
+
+static void ask_for_leases(struct broker *b)
+{
+    struct replica *replica;
     for (size_t i = 0; (replica = map_next(&b->replicas, &i)) != NULL;) {
         struct store_call call = {.op = STORE_LEASE_READ, .replica = str_of(replica->name)};
         if (broker_call(b, (struct broker_call){.purpose = FOR_LEASE, .replica = replica}, &call))
@@ -156,6 +172,10 @@ void sweep_answered(struct broker *b, const struct broker_call *call,
         break;
     case FOR_REPLICAS:
         listed(b, answer);
+        break;
+    case FOR_QUARANTINED:
+        quarantine_known(b, answer);
+        ask_for_leases(b);
         break;
     default:
         if (answer->verdict == SAID_OK)

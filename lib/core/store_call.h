@@ -31,7 +31,7 @@ enum store_op {
     /* plain commands */
     STORE_LEASE_RENEW, /* PEXPIRE alone; answers GONE when the lease had run out */
     STORE_LEASE_READ,  /* is there a lease of `replica`? OK + text = its generation, or NOT_FOUND */
-    STORE_LEASE_DROP,  /* at a clean end: lease, held and membership */
+    STORE_LEASE_DROP,  /* at a clean end: lease, held, quarantine and membership */
     STORE_FIND_CLAIM,  /* SET NX of id -> root. OK: new; EXISTS + text = the root that has it, which
                           may be this one: then it was renewed */
     STORE_FIND_READ,   /* OK + text = root, or NOT_FOUND */
@@ -47,7 +47,10 @@ enum store_op {
     STORE_REPLICAS_READ, /* list of (replica, score) */
     STORE_LOSS_COUNT, /* note a loss of `replica` (number 0: none); answers how many replicas were
                          lost in the last 10 min and are listed no more */
-    STORE_GENERATION, /* text = the one that is stored, else `generation` from now on */
+    STORE_QUARANTINE_ADD,  /* `replica` takes no new runs: SIGKILL has failed there */
+    STORE_QUARANTINE_DROP, /* number = 1: it was in the list */
+    STORE_QUARANTINE_READ, /* OK + list of replicas */
+    STORE_GENERATION,      /* text = the one that is stored, else `generation` from now on */
     STORE_LOCK,       /* `id` = lock, `replica` = holder, `span` = ttl; OK when it is ours now */
     STORE_AUDIT,      /* XADD of `bytes` (JSON) */
     STORE_AUDIT_READ, /* after `id` ("" = from the start; "+" = newest first), `limit` -> list of

@@ -347,6 +347,7 @@ static bool read_reply(enum store_op op, const redisReply *reply, struct answer_
     case STORE_RECONCILE:
         return read_items(op, reply, room, out);
     case STORE_HELD_READ:
+    case STORE_QUARANTINE_READ:
         return read_list(reply, false, room, out);
     case STORE_ROOTS_READ:
     case STORE_REPLICAS_READ:
@@ -372,6 +373,8 @@ static bool read_reply(enum store_op op, const redisReply *reply, struct answer_
     case STORE_LEASE_DROP:
     case STORE_HELD_ADD:
     case STORE_HELD_DROP:
+    case STORE_QUARANTINE_ADD:
+    case STORE_QUARANTINE_DROP:
     case STORE_ROOT_ADD:
     case STORE_ROOT_DROP:
     case STORE_REPLICA_ADD:

@@ -5,6 +5,8 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+enum { LEASE_DROP_STEPS = 4 };
+
 static void add(struct command *c, struct str word)
 {
     assert(c->argc < COMMAND_ARGS_MAX);
@@ -245,12 +247,32 @@ static bool make_other_script(struct command *c, const struct keyspace *keys,
     }
 }
 
+/* The list of replicas last: a broker that sees half of it finds nothing held. */
+static void make_lease_drop(struct command *c, const struct keyspace *keys,
+                            const struct store_call *call, int step)
+{
+    static const struct {
+        const char *verb, *kind;
+        bool is_a_list; /* of replicas */
+    } of[LEASE_DROP_STEPS] = {
+        {"DEL", "replica:", false},
+        {"DEL", "held:", false},
+        {"SREM", "quarantined", true},
+        {"ZREM", "replicas", true},
+    };
+    struct str name = of[step].is_a_list ? STR_NONE : call->replica;
+    plain(c, of[step].verb, key_of(c, keys, of[step].kind, name));
+    if (of[step].is_a_list)
+        add(c, call->replica);
+}
+
 static bool make_replica_command(struct command *c, const struct keyspace *keys,
                                  const struct store_call *call, int step)
 {
     struct str lease = key_of(c, keys, "replica:", call->replica);
     struct str held = key_of(c, keys, "held:", call->replica);
     struct str replicas = key_of(c, keys, "replicas", STR_NONE);
+    struct str quarantined = key_of(c, keys, "quarantined", STR_NONE);
     switch (call->op) {
     case STORE_LEASE_RENEW:
         plain(c, "PEXPIRE", lease);
@@ -259,11 +281,16 @@ static bool make_replica_command(struct command *c, const struct keyspace *keys,
     case STORE_LEASE_READ:
         plain(c, "GET", lease);
         return true;
-    case STORE_LEASE_DROP: /* the list of replicas last: a broker that sees half of it finds nothing
-                              held */
-        plain(c, step < 2 ? "DEL" : "ZREM", step == 0 ? lease : step == 1 ? held : replicas);
-        if (step == 2)
-            add(c, call->replica);
+    case STORE_LEASE_DROP:
+        make_lease_drop(c, keys, call, step);
+        return true;
+    case STORE_QUARANTINE_ADD:
+    case STORE_QUARANTINE_DROP:
+        plain(c, call->op == STORE_QUARANTINE_ADD ? "SADD" : "SREM", quarantined);
+        add(c, call->replica);
+        return true;
+    case STORE_QUARANTINE_READ:
+        plain(c, "SMEMBERS", quarantined);
         return true;
     case STORE_HELD_ADD:
     case STORE_HELD_DROP:
@@ -385,7 +412,7 @@ static void begin(struct command *command)
 
 int command_steps(enum store_op op)
 {
-    return op == STORE_LEASE_DROP ? 3 : 1;
+    return op == STORE_LEASE_DROP ? LEASE_DROP_STEPS : 1;
 }
 
 bool command_make(struct command *command, const struct keyspace *keys,

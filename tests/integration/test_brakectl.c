@@ -465,8 +465,11 @@ static void every_answer_can_be_json(void **state)
     is_json(process.text);
     RUN(&process, "--json", "replica");
     is_json(process.text);
-    assert_int_equal(RUN(&process, "--json", "replica", "--confirm-losses"), 0);
+    assert_int_equal(RUN(&process, "--json", "replica", "confirm-losses"), 0);
     is_json(process.text);
+    assert_int_equal(RUN(&process, "--json", "replica", "resume", "nobody"), 1);
+    assert_int_equal(RUN(&process, "replica", "resume"), 2);
+    assert_int_equal(RUN(&process, "replica", "revive"), 2);
     RUN(&process, "--json", "tree", "for-json");
     is_json(process.text);
     RUN(&process, "--json", "check");

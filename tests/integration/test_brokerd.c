@@ -450,6 +450,35 @@ static void replicas_are_shown_with_their_leases(void **state)
     }
 }
 
+static bool is_quarantined(char replica[ID_TEXT_MAX])
+{
+    json_t *json = get(200, "/v1/replicas");
+    const json_t *first = json_array_get(json_member(json, "replicas"), 0);
+    bool is_so = json_is_true(json_member(first, "quarantined"));
+    snprintf(replica, ID_TEXT_MAX, "%s", json_word(first, "replica_id"));
+    json_decref(json);
+    return is_so;
+}
+
+static void a_quarantined_replica_is_shown_and_resumed(void **state)
+{
+    (void)state;
+    struct waiting wait = WAITING;
+    char replica[ID_TEXT_MAX], path[160];
+    while (is_quarantined(replica) || replica[0] == '\0')
+        waiting_turn(&wait);
+    assert_int_equal(redis_process_do(&redis, "SADD bw:quarantined %s", replica), 1);
+    while (!is_quarantined(replica))
+        waiting_turn(&wait);
+    snprintf(path, sizeof path, "/v1/replicas/%s/resume", replica);
+    json_t *resumed = NULL;
+    assert_int_equal(service_call(&broker, NULL, "POST", path, NULL, &resumed), 200);
+    assert_string_equal(json_word(resumed, "replica_id"), replica);
+    json_decref(resumed);
+    assert_int_equal(redis_process_do(&redis, "SCARD bw:quarantined"), 0);
+    assert_int_equal(service_call(&broker, NULL, "POST", path, NULL, NULL), 404);
+}
+
 static void count_events(void *owner, const char *name, const json_t *data)
 {
     size_t *seen = owner;
@@ -562,6 +591,7 @@ int main(void)
         cmocka_unit_test(every_cancel_is_audited_the_refused_ones_too),
         cmocka_unit_test(a_kept_checkpoint_can_be_read),
         cmocka_unit_test(replicas_are_shown_with_their_leases),
+        cmocka_unit_test(a_quarantined_replica_is_shown_and_resumed),
         cmocka_unit_test(changes_are_shown_as_they_happen),
         cmocka_unit_test(the_runs_of_a_dead_agentd_are_lost),
         cmocka_unit_test(without_redis_it_says_so_and_comes_back_by_itself),

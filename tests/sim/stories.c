@@ -140,9 +140,9 @@ static void a_run_that_ignores_everything(struct sim *sim)
                 "[   113] Redis records the cancel of a\n"
                 "[   114] cancel of a: requested\n"
                 "[   114] a is told: enough\n"
-                "[  9020] broker: cancel published again\n"
+                "[  9022] broker: cancel published again\n"
                 "[ 10114] ann signals a: TERM\n"
-                "[ 15020] broker: cancel published again\n"
+                "[ 15022] broker: cancel published again\n"
                 "[ 15114] ann signals a: KILL\n"
                 "[ 15115] the process of a is gone\n");
 }
@@ -158,7 +158,7 @@ static void lost_and_then_back(struct sim *sim)
     expect(sim, "[   104] a starts\n"
                 "[   114] b starts\n"
                 "[   120] ann is frozen\n"
-                "[ 30008] broker: replica is suspect\n"
+                "[ 30010] broker: replica is suspect\n"
                 "[ 46006] broker: replica is lost\n"
                 "[ 46013] Redis records that a is lost\n"
                 "[ 46014] broker: run is lost: a\n"

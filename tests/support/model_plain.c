@@ -238,6 +238,7 @@ static void drop_lease(struct model *model, const struct store_call *call, struc
     for (size_t i = keys->member_count; i-- > 0;)
         if (str_eq(keys->member[i].key, held))
             keys->member[i] = keys->member[--keys->member_count];
+    member_drop(model, pool_keep(model, STR("quarantined")), call->replica, out);
     member_drop(model, pool_keep(model, STR("replicas")), call->replica, out);
 }
 
@@ -283,6 +284,7 @@ static struct str shard_key(struct model *model, const struct store_call *call)
 static bool plain_list(struct model *model, const struct store_call *call, struct store_answer *out)
 {
     struct str replicas = pool_keep(model, STR("replicas"));
+    struct str quarantined = pool_keep(model, STR("quarantined"));
     switch (call->op) {
     case STORE_LEASE_DROP:
         drop_lease(model, call, out);
@@ -295,6 +297,15 @@ static bool plain_list(struct model *model, const struct store_call *call, struc
         return true;
     case STORE_HELD_READ:
         list_members(model, key_of(model, "held", call->replica), 0, SIZE_MAX, out);
+        return true;
+    case STORE_QUARANTINE_ADD:
+        member_add(model, quarantined, call->replica, 0, out);
+        return true;
+    case STORE_QUARANTINE_DROP:
+        member_drop(model, quarantined, call->replica, out);
+        return true;
+    case STORE_QUARANTINE_READ:
+        list_members(model, quarantined, 0, SIZE_MAX, out);
         return true;
     case STORE_ROOT_ADD:
         member_add(model, shard_key(model, call), call->root, call->number, out);

@@ -196,6 +196,8 @@ static void what_sigkill_does_not_end_is_unresponsive(void **state)
     world_pass(&world, 1);
     world_expect(&world, "count unresponsive\n"
                          "r: stopping > stopping (SIGKILL did not help)\n"
+                         "quarantined: SIGKILL did not help: 1\n"
+                         "quarantine_add\n"
                          "report r r:1:20\n");
 }
 

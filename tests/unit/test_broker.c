@@ -285,6 +285,33 @@ static void a_replica_that_is_gone_is_suspect_then_lost_then_forgotten(void **st
     expect(world, "");
 }
 
+static bool is_quarantined(const struct world *world, const char *name)
+{
+    struct broker_replica_view view;
+    for (size_t at = 0; broker_next_replica(world->broker, &at, world->now, &view);)
+        if (str_is(view.replica, name))
+            return view.quarantined;
+    fail_msg("no replica %s", name);
+    return false;
+}
+
+static void who_is_quarantined_is_shown(void **state)
+{
+    struct world *world = *state;
+    struct store_call sick = {.op = STORE_QUARANTINE_ADD, .replica = STR("sick")};
+    link_up(world);
+    replica(world, 0, "sick");
+    replica(world, 1, "well");
+    call(world, sick);
+    pass(world, 5000);
+    assert_true(is_quarantined(world, "sick"));
+    assert_false(is_quarantined(world, "well"));
+    sick.op = STORE_QUARANTINE_DROP;
+    call(world, sick);
+    pass(world, 5000);
+    assert_false(is_quarantined(world, "sick"));
+}
+
 static void a_replica_that_comes_back_loses_nothing(void **state)
 {
     struct world *world = *state;
@@ -623,6 +650,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
 #define STORY(name) cmocka_unit_test_setup_teardown(name, fresh_world, drop_world)
         STORY(a_replica_that_is_gone_is_suspect_then_lost_then_forgotten),
+        STORY(who_is_quarantined_is_shown),
         STORY(a_replica_that_comes_back_loses_nothing),
         STORY(a_broker_that_was_frozen_trusts_nothing_that_it_knew),
         STORY(any_trouble_with_redis_restarts_the_two_leases),
