@@ -69,9 +69,10 @@ struct agentd {
     struct list audit; /* entries that Redis has not taken yet, oldest first */
     size_t audit_count;
 
-    char *server;     /* run_id of the Redis seen last, NULL at first */
-    char *generation; /* that `cancels` was told of, NULL at first */
-    bool eviction_checked;
+    char *server;              /* run_id of the Redis seen last, NULL at first */
+    char *generation;          /* that `cancels` was told of, NULL at first */
+    unsigned link_ups;         /* so far */
+    unsigned eviction_checked; /* at which of them it was known first; 0: not yet */
     struct numbers numbers;
     enum malformed_source looking_at; /* where the event that is being fed comes from */
 };

@@ -6,7 +6,7 @@
 #include "api/api_codec.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "io/redis_link.h"
+#include "io/redis_router.h"
 #include "wire/message.h"
 
 /* ---- calls --------------------------------------------------------------------------------- */
@@ -114,6 +114,15 @@ static void on_message(void *owner, struct str root, bool watch, struct str byte
         on_hint(owner, root, bytes);
 }
 
+/* Its slot has moved to another server of the cluster: what was said between the two is lost. */
+static void on_missed(void *owner, struct str root, bool watch)
+{
+    if (watch)
+        feed_cancels(owner, (struct cancels_event){.kind = CANCELS_HINT, .root = root});
+    else
+        feed(owner, (struct agent_event){.kind = AGENT_HINTS_MISSED, .root = root});
+}
+
 /* ---- the eviction policy ------------------------------------------------------------------- */
 
 static struct str policy_of(const struct redisReply *reply)
@@ -130,10 +139,10 @@ static void on_policy(void *owner, const struct redisReply *reply)
 {
     struct agentd *d = owner;
     struct str policy = policy_of(reply);
-    bool is_first = !d->eviction_checked;
+    bool is_first = d->eviction_checked == 0 || d->eviction_checked == d->link_ups;
     if (policy.at == NULL || d->closing)
         return;
-    d->eviction_checked = true;
+    d->eviction_checked = is_first ? d->link_ups : d->eviction_checked;
     if (policy.len < 8 || memcmp(policy.at, "allkeys-", 8) != 0)
         return;
     bool refuses = is_first && !d->settings->eviction_override;
@@ -147,7 +156,9 @@ static void on_policy(void *owner, const struct redisReply *reply)
 static void ask_policy(struct agentd *d)
 {
     const struct str words[] = {STR("CONFIG"), STR("GET"), STR("maxmemory-policy")};
-    if (redis_link_command(store_link(d->store), 3, words, on_policy, d) != ERR_OK)
+    size_t sent = 0;
+    d->link_ups++;
+    if (redis_router_everywhere(store_router(d->store), 3, words, on_policy, d, &sent) != ERR_OK)
         log_debug("eviction policy not asked", "because=offline");
 }
 
@@ -172,7 +183,7 @@ static void ask_waitaof(struct agentd *d)
     const struct str words[] = {STR("COMMAND"), STR("INFO"), STR("WAITAOF")};
     if (d->settings->durability != DURABLE_FSYNCED)
         return;
-    if (redis_link_command(store_link(d->store), 3, words, on_waitaof, d) != ERR_OK)
+    if (redis_router_command(store_router(d->store), STR_NONE, 3, words, on_waitaof, d) != ERR_OK)
         log_debug("waitaof not asked for", "because=offline");
 }
 
@@ -246,5 +257,6 @@ const struct store_events upstream_events = {
     .on_up = on_up,
     .on_down = on_down,
     .on_message = on_message,
+    .on_missed = on_missed,
     .on_closed = on_closed,
 };

@@ -196,7 +196,8 @@ static void nothing(void *owner)
 {
     (void)owner;
 }
-static const struct store_events upstream = {link_up, link_down, message_came, nothing};
+static const struct store_events upstream = {
+    .on_up = link_up, .on_down = link_down, .on_message = message_came, .on_closed = nothing};
 
 static void replica_open(struct cores *cores, struct replica *r, int i, const struct stage *stage)
 {

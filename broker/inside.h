@@ -76,7 +76,9 @@ struct brokerd {
 
     char *server;     /* run_id of the Redis seen last, NULL at first */
     char *generation; /* NULL at first */
-    bool server_changed, generation_asked, eviction_checked;
+    bool server_changed, generation_asked;
+    unsigned link_ups;         /* so far */
+    unsigned eviction_checked; /* at which of them it was known first; 0: not yet */
     struct numbers numbers;
 };
 

@@ -4,7 +4,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "broker/inside.h"
-#include "io/redis_link.h"
+#include "io/redis_router.h"
 
 /* ---- calls of the cores ------------------------------------------------------------------------
  */
@@ -78,6 +78,11 @@ static void on_message(void *owner, struct str root, bool watch, struct str byte
     events_hint(d, root);
 }
 
+static void on_missed(void *owner, struct str root, bool watch)
+{
+    on_message(owner, root, watch, STR_NONE);
+}
+
 /* ---- the generation ----------------------------------------------------------------------------
  */
 static void link_is_up(struct brokerd *d, bool lost)
@@ -145,10 +150,10 @@ static void on_policy(void *owner, const struct redisReply *reply)
 {
     struct brokerd *d = owner;
     struct str policy = policy_of(reply);
-    bool is_first = !d->eviction_checked;
+    bool is_first = d->eviction_checked == 0 || d->eviction_checked == d->link_ups;
     if (policy.at == NULL || d->closing)
         return;
-    d->eviction_checked = true;
+    d->eviction_checked = is_first ? d->link_ups : d->eviction_checked;
     if (policy.len < 8 || memcmp(policy.at, "allkeys-", 8) != 0)
         return;
     bool refuses = is_first && !d->settings->eviction_override;
@@ -162,7 +167,9 @@ static void on_policy(void *owner, const struct redisReply *reply)
 static void ask_policy(struct brokerd *d)
 {
     const struct str words[] = {STR("CONFIG"), STR("GET"), STR("maxmemory-policy")};
-    if (redis_link_command(store_link(d->store), 3, words, on_policy, d) != ERR_OK)
+    size_t sent = 0;
+    d->link_ups++;
+    if (redis_router_everywhere(store_router(d->store), 3, words, on_policy, d, &sent) != ERR_OK)
         log_debug("eviction policy not asked", "because=offline");
 }
 
@@ -187,7 +194,7 @@ static void ask_waitaof(struct brokerd *d)
     const struct str words[] = {STR("COMMAND"), STR("INFO"), STR("WAITAOF")};
     if (d->settings->durability != DURABLE_FSYNCED)
         return;
-    if (redis_link_command(store_link(d->store), 3, words, on_waitaof, d) != ERR_OK)
+    if (redis_router_command(store_router(d->store), STR_NONE, 3, words, on_waitaof, d) != ERR_OK)
         log_debug("waitaof not asked for", "because=offline");
 }
 
@@ -244,5 +251,6 @@ const struct store_events upstream_events = {
     .on_up = on_up,
     .on_down = on_down,
     .on_message = on_message,
+    .on_missed = on_missed,
     .on_closed = on_closed,
 };

@@ -265,6 +265,9 @@ static void dispatch(struct agent *agent, const struct agent_event *event)
     case AGENT_GARBAGE_SEEN:
         garbage_seen(agent, event->root);
         break;
+    case AGENT_HINTS_MISSED:
+        hints_missed(agent, event->root);
+        break;
     case AGENT_CLIENT_CAME:
         client_came(agent, event->caller.token_hash);
         break;

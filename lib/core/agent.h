@@ -111,6 +111,7 @@ enum agent_event_kind {
     AGENT_CANCEL_SEEN,  /* root, record: a CANCEL message from the channel */
     AGENT_TEXT_SEEN,    /* root, text = run, reason: published by hand */
     AGENT_GARBAGE_SEEN, /* root: a message that nobody understands */
+    AGENT_HINTS_MISSED, /* root: messages of it may have been lost */
     AGENT_CLIENT_CAME,  /* caller: its event stream is open (again) */
     AGENT_CLIENT_WENT,  /* caller: its last event stream closed */
     AGENT_CLIENT_SLOW,  /* caller: its stream overflowed and was closed */

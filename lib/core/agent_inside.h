@@ -414,6 +414,7 @@ void sync_lease_answered(struct agent *agent, struct call *call, const struct st
 void reconcile_root(struct agent *agent, struct agent_root *root);
 void root_due(struct agent *agent, struct agent_root *root);
 void garbage_seen(struct agent *agent, struct str root);
+void hints_missed(struct agent *agent, struct str id);
 
 /* ---- agent_isolation.c ---- */
 void isolation_begin(struct agent *agent);  /* at the first step: nothing was heard before */

@@ -403,8 +403,13 @@ void root_due(struct agent *agent, struct agent_root *root)
 
 void garbage_seen(struct agent *agent, struct str id)
 {
-    struct agent_root *root = root_find(agent, id);
     want_count(agent, COUNT_MALFORMED, PROBLEM_NONE, (struct wall){0});
+    hints_missed(agent, id);
+}
+
+void hints_missed(struct agent *agent, struct str id)
+{
+    struct agent_root *root = root_find(agent, id);
     if (root == NULL)
         return;
     root->wants_reconcile = true;

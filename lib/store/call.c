@@ -21,9 +21,10 @@ struct waiting {
     void *owner;
     uint64_t token;
 
-    /* a tree */
+    /* a tree; a call of several steps */
     struct tree *tree;
-    char *root;
+    char *name; /* its root; its replica */
+    int step;
 
     /* a script: its words once more, in case it has to be repeated */
     const char *script;
@@ -37,7 +38,7 @@ static void waiting_free(struct waiting *waiting)
     if (waiting->tree != NULL)
         tree_fini(waiting->tree);
     mem_free(waiting->tree);
-    mem_free(waiting->root);
+    mem_free(waiting->name);
     mem_free(waiting);
 }
 
@@ -63,7 +64,15 @@ static const char offline[] = "there is no connection to redis";
 static void mistrust(struct store *store, const struct redisReply *reply)
 {
     if (reply != NULL && reply_is_error(reply, "READONLY"))
-        redis_link_reset(store->link, "the server has become a read-only replica");
+        redis_router_reset(store->router, "the server has become a read-only replica");
+}
+
+/* What stands in store->command. */
+static enum err send_command(struct store *store, redis_answered done, void *owner)
+{
+    struct command *command = &store->command;
+    return redis_router_command(store->router, command->key, command->argc, command->argv, done,
+                                owner);
 }
 
 static void answered(void *owner, const struct redisReply *reply);
@@ -74,11 +83,23 @@ static bool repeat(struct waiting *waiting)
     if (waiting->script == NULL || waiting->repeats++ >= REPEATS_MAX)
         return false;
     if (store->loading == 0 && store_load_scripts(store) != ERR_OK) {
-        redis_link_reset(store->link, "cannot load the scripts"); /* half of them are of no use */
+        redis_router_reset(store->router,
+                           "cannot load the scripts"); /* half of them are of no use */
         return false;
     }
-    return redis_link_command(store->link, waiting->argc, waiting->argv, answered, waiting)
+    return redis_router_command(store->router, waiting->argv[COMMAND_KEY], waiting->argc,
+                                waiting->argv, answered, waiting)
            == ERR_OK;
+}
+
+/* The keys of the steps may be of different servers, so each waits for the one before it. */
+static bool take_next_step(struct waiting *waiting, const struct redisReply *reply)
+{
+    struct store *store = waiting->store;
+    const struct store_call call = {.op = waiting->op, .replica = str_of(waiting->name)};
+    bool is_refused = reply == NULL || reply->type == REDIS_REPLY_ERROR || store->closed;
+    return !is_refused && command_make(&store->command, &store->keys, &call, ++waiting->step)
+           && send_command(store, answered, waiting) == ERR_OK;
 }
 
 static void answered(void *owner, const struct redisReply *reply)
@@ -86,8 +107,13 @@ static void answered(void *owner, const struct redisReply *reply)
     struct waiting *waiting = owner;
     struct store *store = waiting->store;
     struct store_answer answer;
+    bool is_last = waiting->step + 1 == command_steps(waiting->op);
     if (reply != NULL && reply_is_error(reply, "NOSCRIPT") && repeat(waiting))
         return;
+    if (!is_last && take_next_step(waiting, reply))
+        return;
+    if (!is_last && reply != NULL && reply->type != REDIS_REPLY_ERROR)
+        reply = NULL; /* half of it is done, and the rest could not be sent */
     mistrust(store, reply);
     answer_read(waiting->op, reply, &store->room, &answer);
     finish(waiting, &answer);
@@ -100,9 +126,9 @@ static enum err scan(struct waiting *waiting, struct str cursor)
 {
     struct store *store = waiting->store;
     struct command *command = &store->command;
-    if (!command_scan(command, &store->keys, str_of(waiting->root), cursor))
+    if (!command_scan(command, &store->keys, str_of(waiting->name), cursor))
         return ERR_FULL;
-    return redis_link_command(store->link, command->argc, command->argv, scanned, waiting);
+    return send_command(store, scanned, waiting);
 }
 
 /* A field that does not decode is left out: it must not hide the rest of the tree. */
@@ -151,9 +177,9 @@ static void scanned(void *owner, const struct redisReply *reply)
 
 static enum err begin_tree(struct waiting *waiting, const struct store_call *call)
 {
-    waiting->root = mem_copy(call->root);
+    waiting->name = mem_copy(call->root);
     waiting->tree = mem_new(sizeof *waiting->tree);
-    if (waiting->tree == NULL || waiting->root == NULL)
+    if (waiting->tree == NULL || waiting->name == NULL)
         return ERR_NOMEM;
     tree_init(waiting->tree);
     return scan(waiting, STR("0"));
@@ -183,33 +209,21 @@ static struct waiting *waiting_new(struct store *store, const struct command *co
     return waiting;
 }
 
-/* The earlier steps are not answered: when one of them fails the last one fails, too. */
-static enum err send_steps(struct store *store, const struct store_call *call)
-{
-    struct command *command = &store->command;
-    int last = command_steps(call->op) - 1;
-    for (int step = 0; step < last; step++) {
-        if (!command_make(command, &store->keys, call, step))
-            return ERR_FULL;
-        enum err err = redis_link_command(store->link, command->argc, command->argv, NULL, NULL);
-        if (err != ERR_OK)
-            return err;
-    }
-    return command_make(command, &store->keys, call, last) ? ERR_OK : ERR_FULL;
-}
-
 static enum err transmit(struct store *store, const struct store_call *call, struct waiting **out)
 {
     struct command *command = &store->command;
-    enum err err = send_steps(store, call);
-    if (err != ERR_OK)
-        return err;
+    if (!command_make(command, &store->keys, call, 0))
+        return ERR_FULL;
     if (command->script != NULL)
         command->argv[COMMAND_SHA] = str_of(store_sha(store, command->script));
     struct waiting *waiting = waiting_new(store, command);
     if (waiting == NULL)
         return ERR_NOMEM;
-    err = redis_link_command(store->link, command->argc, command->argv, answered, waiting);
+    enum err err = ERR_OK;
+    if (command_steps(call->op) > 1 && (waiting->name = mem_copy(call->replica)) == NULL)
+        err = ERR_NOMEM;
+    if (err == ERR_OK)
+        err = send_command(store, answered, waiting);
     if (err == ERR_OK)
         *out = waiting;
     else

@@ -72,16 +72,18 @@ static struct str tree_key(struct command *c, const struct keyspace *keys, struc
 static void script(struct command *c, const struct keyspace *keys, const char *name, struct str key)
 {
     c->script = name;
+    c->key = key;
     add_text(c, "EVALSHA");
     add_text(c, "");
     add_text(c, "1");
     add(c, key);
     add_text(c, keys->ttl);
-    add_text(c, "PUBLISH");
+    add_text(c, keys->publish);
 }
 
 static void plain(struct command *c, const char *verb, struct str key)
 {
+    c->key = key;
     add_text(c, verb);
     add(c, key);
 }
@@ -386,7 +388,7 @@ static bool make_other_command(struct command *c, const struct keyspace *keys,
         make_audit_read(c, keys, call);
         return true;
     case STORE_PUBLISH:
-        plain(c, "PUBLISH", tree_key(c, keys, call->root, ""));
+        plain(c, keys->publish, tree_key(c, keys, call->root, ""));
         add(c, call->bytes);
         return true;
     case STORE_CHECKPOINT_READ:
@@ -405,6 +407,7 @@ static bool make_other_command(struct command *c, const struct keyspace *keys,
 static void begin(struct command *command)
 {
     command->script = NULL;
+    command->key = STR_NONE;
     command->argc = 0;
     command->used = 0;
     command->failed = false;

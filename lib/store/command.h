@@ -8,18 +8,21 @@ enum {
     COMMAND_ARGS_MAX = 6 + 3 * STORE_ITEMS_MAX,
     COMMAND_SCRATCH = 4096,
     COMMAND_SHA = 1, /* where a script's sha goes */
+    COMMAND_KEY = 3, /* where a script's key is */
     ROOT_SHARDS = 64
 };
 
 struct keyspace {
-    char *prefix; /* the namespace */
-    char ttl[24]; /* tombstone_ttl in ms */
+    char *prefix;        /* the namespace */
+    const char *publish; /* PUBLISH; SPUBLISH on a cluster */
+    char ttl[24];        /* tombstone_ttl in ms */
     char audit_max[24];
 };
 
 struct command {
     const char
-        *script; /* its name: argv is EVALSHA and argv[COMMAND_SHA] is still empty; or NULL */
+        *script;    /* its name: argv is EVALSHA and argv[COMMAND_SHA] is still empty; or NULL */
+    struct str key; /* the one it is about; STR_NONE: none */
     int argc;
     struct str argv[COMMAND_ARGS_MAX];
     size_t used;
@@ -27,7 +30,7 @@ struct command {
     char scratch[COMMAND_SCRATCH];
 };
 
-/* A call is carried out by so many commands, of which the last one is answered. */
+/* A call is carried out by so many commands, one after the other; the last one's answer counts. */
 int command_steps(enum store_op op);
 /* False when a name in it is longer than any name of ours may be. */
 bool command_make(struct command *command, const struct keyspace *keys,

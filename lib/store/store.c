@@ -33,7 +33,7 @@ static size_t script_at(const char *name)
 
 const char *store_sha(const struct store *store, const char *name)
 {
-    return store->sha[script_at(name)];
+    return store->script[script_at(name)].sha;
 }
 
 struct str store_script_text(const char *name)
@@ -54,20 +54,20 @@ static void come_up(struct store *store)
     store->events->on_up(store->owner, &server);
 }
 
-/* The answers come in the order of script_texts. */
 static void script_loaded(void *owner, const struct redisReply *reply)
 {
-    struct store *store = owner;
-    size_t i = script_text_count - store->loading;
+    struct script *script = owner;
+    struct store *store = script->store;
     store->loading--;
     if (reply == NULL || store->closed)
         return;
     bool is_sha = reply->type == REDIS_REPLY_STRING && reply->len == SHA_HEX;
     if (is_sha)
-        memcpy(store->sha[i], reply->str, SHA_HEX + 1);
+        memcpy(script->sha, reply->str, SHA_HEX + 1);
     else
-        redis_link_reset(store->link, reply->str != NULL ? reply->str : "cannot load the scripts");
-    if (is_sha && store->loading == 0 && !store->up && redis_link_is_up(store->link))
+        redis_router_reset(store->router,
+                           reply->str != NULL ? reply->str : "cannot load the scripts");
+    if (is_sha && store->loading == 0 && !store->up && redis_router_is_up(store->router))
         come_up(store);
 }
 
@@ -77,10 +77,13 @@ static enum err load_from(struct store *store, size_t first)
     for (size_t i = first; i < script_text_count; i++) {
         const struct str argv[] = {
             STR("SCRIPT"), STR("LOAD"), {script_texts[i].text, script_texts[i].len}};
-        enum err err = redis_link_command(store->link, 3, argv, script_loaded, store);
+        size_t sent = 0;
+        store->script[i].store = store;
+        enum err err = redis_router_everywhere(store->router, 3, argv, script_loaded,
+                                               &store->script[i], &sent);
+        store->loading += sent;
         if (err != ERR_OK)
             return err;
-        store->loading++;
     }
     return ERR_OK;
 }
@@ -94,7 +97,7 @@ enum err store_load_scripts(struct store *store)
  * was taken which was sent before it. */
 static enum err load_what_is_missing(struct store *store, bool is_same_server)
 {
-    bool has_them = is_same_server && store->sha[script_text_count - 1][0] != '\0';
+    bool has_them = is_same_server && store->script[script_text_count - 1].sha[0] != '\0';
     return load_from(store, has_them ? script_text_count - 1 : 0);
 }
 
@@ -103,13 +106,12 @@ static void subscribed(void *owner, const struct redisReply *reply)
 {
     struct store *store = owner;
     if (reply != NULL && reply->type == REDIS_REPLY_ERROR)
-        redis_link_reset(store->link, reply->str);
+        redis_router_reset(store->router, reply->str);
 }
 
 static enum err subscribe(struct store *store, const struct subscription *subscription)
 {
-    return redis_link_subscribe(store->link, "SUBSCRIBE", str_of(subscription->channel), subscribed,
-                                store);
+    return redis_router_subscribe(store->router, str_of(subscription->channel), subscribed, store);
 }
 
 static struct str channel_of(struct store *store, struct str root, bool watch)
@@ -142,11 +144,11 @@ enum err store_subscribe(struct store *store, struct str root, bool watch)
         subscription = subscription_new(store, root, watch);
     if (subscription == NULL)
         return ERR_NOMEM;
-    if (subscription->count++ > 0 || !redis_link_is_up(store->link))
+    if (subscription->count++ > 0 || !redis_router_is_up(store->router))
         return ERR_OK;
     enum err err = subscribe(store, subscription);
     if (err != ERR_OK) /* it is remembered, and the next connection renews it */
-        redis_link_reset(store->link, err_text(err));
+        redis_router_reset(store->router, err_text(err));
     return ERR_OK;
 }
 
@@ -158,9 +160,9 @@ void store_unsubscribe(struct store *store, struct str root, bool watch)
     if (--subscription->count > 0)
         return;
     /* When this is not sent the server goes on publishing to us; that is only ignored. */
-    enum err err = redis_link_subscribe(store->link, "UNSUBSCRIBE", channel, NULL, NULL);
+    enum err err = redis_router_unsubscribe(store->router, channel);
     if (err == ERR_NOMEM)
-        redis_link_reset(store->link, err_text(err));
+        redis_router_reset(store->router, err_text(err));
     map_take(&store->subscriptions, channel);
     mem_free(subscription);
 }
@@ -175,6 +177,34 @@ static enum err renew_subscriptions(struct store *store)
     return err;
 }
 
+static struct subscription *subscription_of(struct store *store, const struct redisReply *push)
+{
+    bool has_channel = push != NULL && push->elements == 3 && push->element[1]->str != NULL;
+    struct str channel =
+        has_channel ? (struct str){push->element[1]->str, push->element[1]->len} : STR_NONE;
+    return map_find(&store->subscriptions, channel);
+}
+
+static void subscribed_again(void *owner, const struct redisReply *reply)
+{
+    struct store *store = owner;
+    const struct subscription *subscription = subscription_of(store, reply);
+    if (subscription == NULL)
+        subscribed(store, reply);
+    else if (!store->closed)
+        store->events->on_missed(store->owner, subscription->root, subscription->watch);
+}
+
+static void link_unsubscribed(void *owner, struct str channel)
+{
+    struct store *store = owner;
+    if (store->closed || map_find(&store->subscriptions, channel) == NULL)
+        return;
+    enum err err = redis_router_subscribe(store->router, channel, subscribed_again, store);
+    if (err != ERR_OK && err != ERR_OFFLINE) /* offline: the next link-up renews it */
+        redis_router_reset(store->router, err_text(err));
+}
+
 /* ---- the link ------------------------------------------------------------------------------- */
 static void keep(char *out, size_t room, struct str text)
 {
@@ -187,7 +217,7 @@ static void link_up(void *owner, const struct redis_server *server)
     if (store->closed)
         return;
     if (!str_is(server->role, "master")) {
-        redis_link_reset(store->link, "the server is a replica");
+        redis_router_reset(store->router, "the server is a replica");
         return;
     }
     bool is_same = str_is(server->run_id, store->server.run_id);
@@ -199,7 +229,7 @@ static void link_up(void *owner, const struct redis_server *server)
     if (err == ERR_OK)
         err = load_what_is_missing(store, is_same);
     if (err != ERR_OK)
-        redis_link_reset(store->link, err_text(err));
+        redis_router_reset(store->router, err_text(err));
 }
 
 static void link_down(void *owner, struct str why)
@@ -308,10 +338,11 @@ static void timer_closed(uv_handle_t *handle)
     release(handle->data);
 }
 
-static const struct redis_link_events link_events = {
+static const struct redis_router_events router_events = {
     .on_up = link_up,
     .on_down = link_down,
     .on_push = link_push,
+    .on_unsubscribed = link_unsubscribed,
     .on_closed = link_closed,
 };
 
@@ -343,11 +374,12 @@ enum err store_open(uv_loop_t *loop, const struct redis_target *target,
     bool is_kept = keep_target(store, target);
     enum err err = copy_options(store, options) && is_kept ? ERR_OK : ERR_NOMEM;
     if (err == ERR_OK)
-        err = redis_link_open(loop, target, &link_events, store, &store->link);
+        err = redis_router_open(loop, target, &router_events, store, &store->router);
     if (err != ERR_OK) {
         store_free(store);
         return err;
     }
+    store->keys.publish = redis_router_is_sharded(store->router) ? "SPUBLISH" : "PUBLISH";
     uv_timer_init(loop, &store->soon);
     store->soon.data = store;
     *out = store;
@@ -363,10 +395,10 @@ void store_close(struct store *store)
     uv_close((uv_handle_t *)&store->soon, timer_closed);
     if (store->durable != NULL)
         durable_close(store->durable);
-    redis_link_close(store->link);
+    redis_router_close(store->router);
 }
 
-struct redis_link *store_link(struct store *store)
+struct redis_router *store_router(struct store *store)
 {
-    return store->link;
+    return store->router;
 }

@@ -1,4 +1,4 @@
-/* Redis as the cores see it: core/store_call.h over one redis_link.
+/* Redis as the cores see it: core/store_call.h over one redis_router.
  *
  * A script goes as EVALSHA and is loaded and repeated by itself on NOSCRIPT. READONLY and a server
  * in the role of a replica are a link down: the master is elsewhere. */
@@ -9,7 +9,7 @@
 
 #include "base/err.h"
 #include "core/store_call.h"
-#include "io/redis_link.h"
+#include "io/redis_router.h"
 #include "store/durable.h"
 
 struct store;
@@ -26,6 +26,8 @@ struct store_events {
     void (*on_down)(void *owner, struct str why);
     /* A message on the channel of `root`; watch: on bw:{root}:watch. */
     void (*on_message)(void *owner, struct str root, bool watch, struct str bytes);
+    /* Messages on that channel may have been lost; from now on they come again. */
+    void (*on_missed)(void *owner, struct str root, bool watch);
     void (*on_closed)(void *owner);
 };
 typedef void (*store_answered)(void *owner, uint64_t token, const struct store_answer *answer);
@@ -40,18 +42,19 @@ void store_close(struct store *store);
  * with SAID_OFFLINE, on the next turn). Only ERR_NOMEM and ERR_FULL (the queue, or a name longer
  * than any of ours) are returned, and then done is not called. done NULL: nobody wants to know.
  *
- * The order of the calls holds but for two cases: a tree is answered when it is whole, and calls in
- * flight while somebody flushes the scripts are repeated behind those sent meanwhile.
+ * The order of the calls holds but for three cases: a tree is answered when it is whole; calls in
+ * flight while somebody flushes the scripts are repeated behind those sent meanwhile; and on a
+ * cluster only the calls of one key keep their order (those of one root do).
  *
  * STORE_SYNC goes by a connection of its own and holds nothing else up; it is answered within about
  * two `durable.timeout`. */
 enum err store_send(struct store *store, const struct store_call *call, store_answered done,
                     void *owner, uint64_t token) MUST_CHECK;
-/* Confirmed before any call sent after it is carried out (same connection). Subscriptions are
+/* Confirmed before any call on that root sent after it is carried out. Subscriptions are
  * remembered and renewed before on_up is called again. Counted: as many unsubscribes as subscribes.
  */
 enum err store_subscribe(struct store *store, struct str root, bool watch) MUST_CHECK;
 void store_unsubscribe(struct store *store, struct str root, bool watch);
-struct redis_link *store_link(struct store *store); /* lends, for stats and reset */
+struct redis_router *store_router(struct store *store); /* lends, for stats and other commands */
 
 #endif

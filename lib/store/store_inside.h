@@ -12,14 +12,19 @@ struct redisReply;
 
 enum { SHA_HEX = 40, SCRIPTS_MAX = 32, TARGET_TEXTS = 9 };
 
+struct script { /* as the servers know it */
+    struct store *store;
+    char sha[SHA_HEX + 1];
+};
+
 struct store {
     const struct store_events *events;
     void *owner;
-    struct redis_link *link;
+    struct redis_router *router;
     struct keyspace keys;
     bool up;        /* greeted, subscriptions renewed, scripts loaded */
     bool closed;    /* store_close() was called: nobody is called back any more */
-    unsigned alive; /* the link, the timer, `durable` */
+    unsigned alive; /* the router, the timer, `durable` */
 
     uv_loop_t *loop;
     struct redis_target target; /* its strings are those of target_text */
@@ -28,8 +33,8 @@ struct store {
     struct durable_options durable_options;
     struct durable *durable; /* NULL: nobody has asked for more than memory yet */
 
-    char sha[SCRIPTS_MAX][SHA_HEX + 1]; /* beside script_texts */
-    size_t loading;                     /* SCRIPT LOADs without an answer */
+    struct script script[SCRIPTS_MAX]; /* beside script_texts */
+    size_t loading;                    /* SCRIPT LOADs without an answer */
 
     struct map subscriptions; /* by channel */
 

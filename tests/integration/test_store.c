@@ -30,7 +30,7 @@ struct scene {
     uv_loop_t loop;
     uv_timer_t tick; /* makes UV_RUN_ONCE return, so that a wait is bounded */
     struct store *store;
-    unsigned ups, downs, messages, closed, answers;
+    unsigned ups, downs, messages, missed, closed, answers;
     char why[TEXT], root[TEXT], bytes[TEXT];
     bool watch;
     struct got got[ANSWERS];
@@ -72,7 +72,19 @@ static void on_closed(void *owner)
     ((struct scene *)owner)->closed++;
 }
 
-static const struct store_events events = {on_up, on_down, on_message, on_closed};
+static void on_missed(void *owner, struct str root, bool watch)
+{
+    struct scene *scene = owner;
+    scene->missed++;
+    scene->watch = watch;
+    copy(scene->root, root);
+}
+
+static const struct store_events events = {.on_up = on_up,
+                                           .on_down = on_down,
+                                           .on_message = on_message,
+                                           .on_missed = on_missed,
+                                           .on_closed = on_closed};
 
 static void ticked(uv_timer_t *timer)
 {

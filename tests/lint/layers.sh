@@ -39,7 +39,7 @@ check lib/base  'base/'                                           '[a-z]' "$libr
 check lib/core  'base/|core/'                                     "$pure"
 check lib/wire  'base/|core/|wire/'                               "$pure|msgpack"
 check lib/io    'base/|io/'                                       '[a-z]' 'msgpack|cmocka'
-check lib/store "base/|$tree|wire/|store/|io/redis_link[.]h|scripts[.]h" '[a-z]' "${not_uv/hiredis\//hiredis\/[^h]}"
+check lib/store "base/|$tree|wire/|store/|io/redis_(link|router)[.]h|scripts[.]h" '[a-z]' "${not_uv/hiredis\//hiredis\/[^h]}"
 check lib/api   'base/|core/|wire/|api/|io/http_server[.]h'            '[a-z]' 'uv|hiredis|msgpack|curl|cmocka'
 for program in agentd broker brakectl; do
     check "$program" "(base|core|wire|io|store|api|brakewire|$program)/|[a-z_]+[.]h" '[a-z]' cmocka

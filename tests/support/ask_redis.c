@@ -39,8 +39,8 @@ static void load_scripts(struct redis_asker *asker)
 void redis_asker_init(struct redis_asker *asker, const struct redis_process *process)
 {
     static char prefix[] = "bw";
-    *asker =
-        (struct redis_asker){.keys = {.prefix = prefix, .ttl = "86400000", .audit_max = "1000"}};
+    *asker = (struct redis_asker){
+        .keys = {.prefix = prefix, .publish = "PUBLISH", .ttl = "86400000", .audit_max = "1000"}};
     asker->context = redis_process_connect(process);
     asker->listener = redis_process_connect(process);
     load_scripts(asker);

@@ -365,6 +365,16 @@ static void garbage_makes_its_root_compared_once_a_second(void **state)
     world_expect(&world, "");
 }
 
+static void a_root_whose_messages_may_be_lost_is_compared(void **state)
+{
+    (void)state;
+    world_start(&world, "ann", "r", "");
+    world_feed(&world, (struct agent_event){.kind = AGENT_HINTS_MISSED, .root = STR("r")});
+    world_expect(&world, "reconcile r r:1:0\n");
+    world_feed(&world, (struct agent_event){.kind = AGENT_HINTS_MISSED, .root = STR("other")});
+    world_expect(&world, "");
+}
+
 static void a_thousand_runs_are_asserted_a_few_at_a_time(void **state)
 {
     (void)state;
@@ -423,6 +433,7 @@ int main(void)
         T(after_a_freeze_all_is_compared_at_once),
         T(a_server_that_cannot_write_is_asked_again_and_again),
         T(garbage_makes_its_root_compared_once_a_second),
+        T(a_root_whose_messages_may_be_lost_is_compared),
         T(a_thousand_runs_are_asserted_a_few_at_a_time),
         T(ended_runs_are_forgotten_after_a_while),
     };

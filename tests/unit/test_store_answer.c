@@ -182,7 +182,8 @@ static void every_call_has_its_words_and_every_script_its_call(void **state)
     (void)state;
     static char prefix[] = "bw";
     static struct command command;
-    const struct keyspace keys = {.prefix = prefix, .ttl = "1000", .audit_max = "10"};
+    const struct keyspace keys = {
+        .prefix = prefix, .publish = "PUBLISH", .ttl = "1000", .audit_max = "10"};
     unsigned used = 0;
     for (int op = 0; op < STORE_OP_COUNT; op++) {
         const struct store_call call = {.op = (enum store_op)op, .root = STR("r"), .run = STR("x")};
@@ -198,6 +199,31 @@ static void every_call_has_its_words_and_every_script_its_call(void **state)
     assert_int_equal(used, script_text_count);
 }
 
+/* So that on a cluster every command has one server. */
+static void every_call_is_about_one_key_and_says_which(void **state)
+{
+    (void)state;
+    static char prefix[] = "bw";
+    static struct command command;
+    const struct keyspace keys = {
+        .prefix = prefix, .publish = "SPUBLISH", .ttl = "1000", .audit_max = "10"};
+    for (int op = 0; op < STORE_OP_COUNT; op++) {
+        const struct store_call call = {.op = (enum store_op)op, .root = STR("r"), .run = STR("x")};
+        for (int step = 0; op != STORE_TREE && step < command_steps(call.op); step++) {
+            assert_true(command_make(&command, &keys, &call, step));
+            int named = 0;
+            for (int i = 0; i < command.argc; i++) {
+                bool is_key = command.argv[i].len > 3 && memcmp(command.argv[i].at, "bw:", 3) == 0;
+                named += is_key ? 1 : 0;
+                assert_true(!is_key || str_eq(command.argv[i], command.key));
+                assert_false(str_is(command.argv[i], "PUBLISH"));
+            }
+            assert_int_equal(named, op == STORE_TIME ? 0 : 1);
+            assert_true(command.script == NULL || str_is(command.argv[2], "1"));
+        }
+    }
+}
+
 static void the_fullest_call_fits(void **state)
 {
     (void)state;
@@ -205,7 +231,8 @@ static void the_fullest_call_fits(void **state)
     static struct command command;
     char id[RUN_ID_MAX + 1];
     struct run_epoch item[STORE_ITEMS_MAX];
-    const struct keyspace keys = {.prefix = prefix, .ttl = "86400000", .audit_max = "100000"};
+    const struct keyspace keys = {
+        .prefix = prefix, .publish = "PUBLISH", .ttl = "86400000", .audit_max = "100000"};
     memset(id, 'x', RUN_ID_MAX);
     id[RUN_ID_MAX] = '\0';
     for (size_t i = 0; i < STORE_ITEMS_MAX; i++)
@@ -233,6 +260,7 @@ int main(void)
         cmocka_unit_test(losses_are_no_replicas),
         cmocka_unit_test(random_replies_never_crash),
         cmocka_unit_test(every_call_has_its_words_and_every_script_its_call),
+        cmocka_unit_test(every_call_is_about_one_key_and_says_which),
         cmocka_unit_test(the_fullest_call_fits),
     };
     return cmocka_run_group_tests(tests, NULL, room_is_freed);
