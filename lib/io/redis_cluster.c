@@ -399,33 +399,38 @@ static void node_unsubscribed(void *owner, struct str channel)
 }
 
 /* ---- life ---------------------------------------------------------------------------------- */
-static void forget_target(struct redis_target *target)
+enum { TARGET_TEXTS = 8 };
+
+static void list_texts(struct redis_target *target, const char **texts[TARGET_TEXTS])
 {
-    mem_free((char *)(size_t)target->url);
-    mem_free((char *)(size_t)target->user);
-    mem_free((char *)(size_t)target->client_name);
-    if (target->password != NULL)
-        explicit_bzero((char *)(size_t)target->password, strlen(target->password));
-    mem_free((char *)(size_t)target->password);
+    const char **const all[TARGET_TEXTS] = {
+        &target->url,         &target->user,          &target->password,     &target->client_name,
+        &target->tls.ca_file, &target->tls.cert_file, &target->tls.key_file, &target->tls.name,
+    };
+    memcpy(texts, all, sizeof all);
 }
 
-static bool keep_text(const char **text)
+static void forget_target(struct redis_target *target)
 {
-    if (*text != NULL)
-        *text = mem_copy(str_of(*text));
-    return *text != NULL;
+    const char **texts[TARGET_TEXTS];
+    list_texts(target, texts);
+    for (size_t i = 0; i < TARGET_TEXTS; i++) {
+        char *text = (char *)(size_t)*texts[i];
+        if (text != NULL)
+            explicit_bzero(text, strlen(text));
+        mem_free(text);
+    }
 }
 
 /* Links are opened long after the caller's strings are gone. */
 static bool keep_target(struct redis_target *target)
 {
-    const char **const texts[] = {&target->url, &target->user, &target->password,
-                                  &target->client_name};
+    const char **texts[TARGET_TEXTS];
     bool kept = true;
-    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
-        bool is_given = *texts[i] != NULL;
-        kept = keep_text(texts[i]) == is_given && kept;
-    }
+    list_texts(target, texts);
+    for (size_t i = 0; i < TARGET_TEXTS; i++)
+        if (*texts[i] != NULL && (*texts[i] = mem_copy(str_of(*texts[i]))) == NULL)
+            kept = false;
     return kept;
 }
 
@@ -473,11 +478,15 @@ enum err redis_cluster_open(uv_loop_t *loop, const struct redis_target *target,
                             struct redis_cluster **out)
 {
     struct redis_cluster *cluster = mem_new(sizeof *cluster);
+    struct buf reason = {0};
     const char *why;
     if (cluster == NULL)
         return ERR_NOMEM;
     cluster->target = *target;
     enum err err = keep_target(&cluster->target) ? ERR_OK : ERR_NOMEM;
+    if (err == ERR_OK)
+        err = redis_target_check(target, &reason);
+    buf_fini(&reason);
     if (err == ERR_OK)
         err = redis_url_parse(target->url, &cluster->url, &why);
     if (err != ERR_OK) {
