@@ -13,6 +13,7 @@ enum baggage_use { BAGGAGE_TRUST, BAGGAGE_IGNORE };
 struct settings { /* texts are owned by it; NULL where nothing was said */
     char *socket, *socket_mode, *listen;
     char *redis_url, *redis_user, *redis_password, *namespace;
+    char *redis_sentinel_password;
     char *redis_ca_file, *redis_cert_file, *redis_key_file, *redis_tls_name;
     int mode;
     char *replica_prefix;

@@ -11,7 +11,7 @@
 #include "brakectl/print.h"
 
 struct check_settings {
-    const char *redis, *user, *password_file, *namespace;
+    const char *redis, *user, *password_file, *sentinel_password_file, *namespace;
     const char *ca_file, *cert_file, *key_file, *tls_name;
     bool no_agentd, no_broker;
 };
@@ -124,6 +124,9 @@ static void check_all(const struct ctl *ctl, const struct check_settings *check,
     const char *password_file =
         first_of(check->password_file, getenv("BRAKEWIRE_REDIS_PASSWORD_FILE"), NULL);
     char *password = read_secret(password_file);
+    char *sentinel_password =
+        read_secret(first_of(check->sentinel_password_file,
+                             getenv("BRAKEWIRE_REDIS_SENTINEL_PASSWORD_FILE"), NULL));
     if (!check->no_agentd)
         check_agentd(ctl, findings, &known);
     if (!check->no_broker)
@@ -133,6 +136,7 @@ static void check_all(const struct ctl *ctl, const struct check_settings *check,
         .url = first_of(url, "redis://127.0.0.1:6379", NULL),
         .user = first_of(check->user, getenv("BRAKEWIRE_REDIS_USER"), NULL),
         .password = password,
+        .sentinel_password = sentinel_password,
         .namespace = first_of(check->namespace, known.namespace, "bw"),
         .tls = {.ca_file = first_of(check->ca_file, getenv("BRAKEWIRE_REDIS_CA_FILE"), NULL),
                 .cert_file = first_of(check->cert_file, getenv("BRAKEWIRE_REDIS_CERT_FILE"), NULL),
@@ -141,6 +145,7 @@ static void check_all(const struct ctl *ctl, const struct check_settings *check,
     };
     check_redis(&redis, findings);
     free(password);
+    free(sentinel_password);
 }
 
 static int check_main(const struct ctl *ctl, const void *settings, int count, char *rest[])
@@ -163,6 +168,8 @@ static const struct flag check_flags[] = {
     {"redis-user", FLAG_TEXT, FIELD(user), "NAME", "ACL user ($BRAKEWIRE_REDIS_USER)"},
     {"redis-password-file", FLAG_TEXT, FIELD(password_file), "PATH",
      "($BRAKEWIRE_REDIS_PASSWORD_FILE)"},
+    {"redis-sentinel-password-file", FLAG_TEXT, FIELD(sentinel_password_file), "PATH",
+     "of sentinel:// ($BRAKEWIRE_REDIS_SENTINEL_PASSWORD_FILE)"},
     {"redis-ca-file", FLAG_TEXT, FIELD(ca_file), "PATH",
      "of rediss://: who may sign Redis's certificate ($BRAKEWIRE_REDIS_CA_FILE)"},
     {"redis-cert-file", FLAG_TEXT, FIELD(cert_file), "PATH",

@@ -127,6 +127,75 @@ static redisContext *reach_server(const struct reach *reach, const char *host, i
     return NULL;
 }
 
+/* ---- sentinels ------------------------------------------------------------------------------ */
+
+struct spoken { /* by the sentinels: the first answer, and what the others have to it */
+    char host[NAME_ROOM];
+    int port; /* 0: no answer */
+    size_t agree, differ;
+    char why[WHY_ROOM]; /* of one that did not answer */
+};
+
+static void listen_to(const redisContext *context, const redisReply *reply, struct spoken *spoken)
+{
+    const char *error = error_of(context, reply);
+    if (error != NULL || reply->elements != 2) {
+        snprintf(spoken->why, sizeof spoken->why, "%s",
+                 error != NULL ? error : "knows no master of this name");
+        return;
+    }
+    const char *host = reply->element[0]->str;
+    int port = atoi(reply->element[1]->str);
+    if (spoken->port == 0) {
+        snprintf(spoken->host, sizeof spoken->host, "%s", host);
+        spoken->port = port;
+    }
+    bool agrees = port == spoken->port && strcmp(host, spoken->host) == 0;
+    spoken->agree += agrees ? 1 : 0;
+    spoken->differ += agrees ? 0 : 1;
+}
+
+static void ask_sentinel(const struct reach *reach, const struct redis_host *place,
+                         struct spoken *spoken)
+{
+    const char *password = reach->redis->sentinel_password;
+    redisContext *context = dial(reach, place->name, place->port, spoken->why);
+    if (context == NULL)
+        return;
+    if (password != NULL)
+        freeReplyObject(ask(context, 2, (const char *[]){"AUTH", password}));
+    redisReply *reply =
+        ask(context, 3,
+            (const char *[]){"SENTINEL", "GET-MASTER-ADDR-BY-NAME", reach->url->master});
+    listen_to(context, reply, spoken);
+    freeReplyObject(reply);
+    redisFree(context);
+}
+
+static redisContext *reach_by_sentinels(const struct reach *reach)
+{
+    const struct redis_url *url = reach->url;
+    struct spoken spoken = {0};
+    for (size_t i = 0; i < url->host_count; i++)
+        ask_sentinel(reach, &url->host[i], &spoken);
+    if (spoken.port == 0) {
+        found(reach->findings, FOUND_BAD, "redis: sentinels",
+              "start them, or say where they are and how they call the master: --redis "
+              "sentinel://host,host/NAME; --redis-sentinel-password-file",
+              "none says where \"%s\" is: %s", url->master, spoken.why);
+        return NULL;
+    }
+    bool all = spoken.agree == url->host_count;
+    found(reach->findings, all ? FOUND_GOOD : FOUND_DOUBTFUL, "redis: sentinels",
+          "a failover needs most of them, of one mind: look at those that do not answer or differ",
+          "%zu of %zu say %s:%d%s%s", spoken.agree, url->host_count, spoken.host, spoken.port,
+          spoken.differ > 0 ? "; others differ"
+          : all             ? ""
+                            : "; another: ",
+          all || spoken.differ > 0 ? "" : spoken.why);
+    return reach_server(reach, spoken.host, spoken.port);
+}
+
 /* ---- all of it ------------------------------------------------------------------------------ */
 
 static bool read_trust(struct reach *reach)
@@ -148,7 +217,9 @@ struct redisContext *check_reach(const struct check_redis *redis, const struct r
 {
     struct reach reach = {.redis = redis, .url = url, .findings = findings};
     redisContext *context = NULL;
-    if (read_trust(&reach))
+    if (read_trust(&reach) && url->kind == REDIS_SENTINEL)
+        context = reach_by_sentinels(&reach);
+    else if (reach.trust != NULL || !url->is_tls)
         context = reach_server(&reach, url->host[0].name, url->host[0].port);
     redis_trust_free(reach.trust);
     return context;

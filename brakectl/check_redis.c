@@ -257,14 +257,15 @@ void check_redis(const struct check_redis *redis, struct findings *findings)
     const char *why = NULL;
     if (redis_url_parse(redis->url, &url, &why) != ERR_OK) {
         found(findings, FOUND_BAD, "redis: url",
-              "redis://[user@]host[:port][/db], rediss:// with TLS, or unix://PATH", "%s",
-              why != NULL ? why : "not understood");
+              "redis://[user@]host[:port][/db], sentinel://host,host/NAME or unix://PATH; with TLS "
+              "rediss:// or sentinels://",
+              "%s", why != NULL ? why : "not understood");
         return;
     }
     make_id(probe.id);
-    if (url.kind != REDIS_ALONE)
-        found(findings, FOUND_BAD, "redis: url", "name one server",
-              "this kind of url is not looked into");
+    if (url.kind == REDIS_CLUSTER)
+        found(findings, FOUND_BAD, "redis: url", "name one server, or sentinels",
+              "a cluster is not looked into");
     else
         probe.redis = check_reach(redis, &url, findings);
     if (probe.redis != NULL)

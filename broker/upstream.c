@@ -226,7 +226,7 @@ static void on_up(void *owner, const struct redis_server *server)
 static void on_down(void *owner, struct str why)
 {
     struct brokerd *d = owner;
-    char text[128], quoted[160];
+    char text[320], quoted[400];
     size_t len = why.len < sizeof text ? why.len : sizeof text - 1;
     memcpy(text, why.at, len);
     text[len] = '\0';

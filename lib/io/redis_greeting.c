@@ -42,7 +42,8 @@ int greeting_command(enum greeting which, const struct greeting_words *words, st
     case GREET_INFO:
         argv[0] = STR("INFO");
         argv[1] = STR("server");
-        return 2;
+        argv[2] = STR("replication");
+        return 3;
     case GREET_ROLE:
         argv[0] = STR("ROLE");
         return 1;
@@ -95,6 +96,7 @@ static bool read_info(const struct redisReply *reply, struct greeting_answers *a
     if (!is_valkey)
         (void)info_value(info, "redis_version", answers->version, sizeof answers->version);
     keep(answers->name, sizeof answers->name, is_valkey ? STR("valkey") : STR("redis"));
+    (void)info_value(info, "master_replid", answers->history, sizeof answers->history);
     return info_value(info, "run_id", answers->run_id, sizeof answers->run_id);
 }
 

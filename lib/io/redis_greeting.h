@@ -20,7 +20,7 @@ struct greeting_words {                        /* a value; borrowed strings */
 
 struct greeting_answers { /* a value */
     char mode[16];        /* standalone, sentinel, cluster */
-    char run_id[48], version[32], name[16], role[16];
+    char run_id[48], history[48], version[32], name[16], role[16];
 };
 
 /* Fills argv[GREETING_ARGS] with one of the commands; returns how many words it has. */

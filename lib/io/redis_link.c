@@ -12,11 +12,13 @@
 #include "io/redis_greeting.h"
 #include "io/redis_queue.h"
 #include "io/redis_resolver.h"
+#include "io/redis_sentinel.h"
 #include "io/redis_socket.h"
 #include "io/redis_url.h"
 
 enum phase {
     LINK_WAITING, /* for the next attempt */
+    LINK_SEEKING, /* a sentinel that says where the master is */
     LINK_RESOLVING,
     LINK_CONNECTING,
     LINK_GREETING,
@@ -44,7 +46,9 @@ struct redis_link {
 
     struct redis_url url;
     struct redis_trust *trust; /* NULL: no TLS */
-    struct redis_host place;   /* where to connect; name NULL: to the path of the url */
+    bool is_to_sentinel;
+    struct redis_sentinels *sentinels; /* NULL: the place is known without them */
+    struct redis_host place;           /* where to connect; name NULL: to the path of the url */
     char *client_name;
     struct span connect_timeout, ping_every, backoff_max;
     size_t queue_max;
@@ -53,6 +57,7 @@ struct redis_link {
     uv_timer_t alarm; /* until the next attempt, or until this one has lasted too long */
     uv_timer_t pulse; /* listens for silence */
     struct resolver resolver;
+    bool resolver_is_late; /* it is busy with the name of a place where we no longer want to go */
     size_t address_at;
     struct redis_socket *socket; /* NULL: none */
     struct redis_queue queue;
@@ -68,6 +73,7 @@ struct redis_link {
 };
 
 static void begin_attempt(struct redis_link *link);
+static void resolve(struct redis_link *link);
 
 static void free_link(struct redis_link *link)
 {
@@ -153,6 +159,13 @@ static void drop(struct redis_link *link, const char *why)
     link->events->on_down(link->owner, (struct str){kept, shown});
 }
 
+static void give_up_seeking(struct redis_link *link)
+{
+    char why[WHY_ROOM];
+    redis_sentinels_why(link->sentinels, why, sizeof why);
+    drop(link, why);
+}
+
 static void alarm_rang(uv_timer_t *timer)
 {
     struct redis_link *link = timer->data;
@@ -163,6 +176,8 @@ static void alarm_rang(uv_timer_t *timer)
     };
     if (link->phase == LINK_WAITING)
         begin_attempt(link);
+    else if (link->phase == LINK_SEEKING)
+        give_up_seeking(link);
     else if (link->phase == LINK_CONNECTING && redis_socket_is_shaking_hands(link->socket))
         drop(link, "timed out during the TLS handshake: is it a TLS port?");
     else
@@ -205,6 +220,7 @@ static void come_up(struct redis_link *link)
     uv_timer_start(&link->pulse, beat, half > 0 ? half : 1, half > 0 ? half : 1);
     const struct redis_server server = {
         .run_id = str_of(link->answers.run_id),
+        .history = str_of(link->answers.history),
         .version = str_of(link->answers.version),
         .name = str_of(link->answers.name),
         .role = str_of(link->answers.role),
@@ -222,6 +238,11 @@ static enum greeting greeting_after(const struct redis_link *link, enum greeting
 static const char *wrong_kind(const struct redis_link *link)
 {
     bool is_cluster = strcmp(link->answers.mode, "cluster") == 0;
+    bool is_sentinel = strcmp(link->answers.mode, "sentinel") == 0;
+    if (link->is_to_sentinel && !is_sentinel)
+        return "this is no sentinel: sentinel:// names the sentinels (port 26379), not the servers";
+    if (!link->is_to_sentinel && is_sentinel)
+        return "this is a sentinel: begin the url with sentinel:// and end it with /NAME";
     if (link->url.kind == REDIS_CLUSTER && !is_cluster)
         return "this server is not of a cluster: begin the url with redis:// "
                "instead of redis+cluster://";
@@ -242,6 +263,11 @@ static void greeted(void *owner, const struct redisReply *reply)
     }
     if (link->awaited == GREET_HELLO && wrong_kind(link) != NULL) {
         drop(link, wrong_kind(link));
+        return;
+    }
+    if (link->awaited == GREET_ROLE && link->sentinels != NULL
+        && strcmp(link->answers.role, "master") != 0) {
+        drop(link, "the sentinels name a server that is a replica: a failover is under way");
         return;
     }
     link->awaited = greeting_after(link, link->awaited);
@@ -395,7 +421,11 @@ static void connect_to_address(struct redis_link *link)
 static void host_resolved(void *owner, const char *why)
 {
     struct redis_link *link = owner;
-    if (link->phase == LINK_RESOLVING && link->resolver.count == 0) {
+    bool is_late = link->resolver_is_late;
+    link->resolver_is_late = false;
+    if (is_late && link->phase == LINK_RESOLVING) {
+        resolve(link);
+    } else if (link->phase == LINK_RESOLVING && link->resolver.count == 0) {
         char text[WHY_ROOM];
         snprintf(text, sizeof text, "cannot resolve %.128s: %s", link->place.name,
                  why != NULL ? why : "it has no address");
@@ -407,12 +437,9 @@ static void host_resolved(void *owner, const char *why)
 }
 
 /* Names are resolved again for each attempt: a failover may move a name to another address. */
-static void begin_attempt(struct redis_link *link)
+static void resolve(struct redis_link *link)
 {
-    uv_timer_start(&link->alarm, alarm_rang, (uint64_t)link->connect_timeout.ms, 0);
     link->phase = LINK_RESOLVING;
-    if (link->trust != NULL)
-        redis_trust_renew(link->trust);
     link->address_at = 0;
     bool known = link->place.name == NULL;
     if (!known && !link->resolver.busy) {
@@ -425,6 +452,62 @@ static void begin_attempt(struct redis_link *link)
     if (known)
         connect_to_address(link);
 }
+
+/* False: no memory, or nobody has said where it is. */
+static bool take_place_from_sentinels(struct redis_link *link)
+{
+    const struct redis_host *master = redis_sentinels_master(link->sentinels);
+    char *name = master != NULL ? mem_copy(str_of(master->name)) : NULL;
+    if (name == NULL)
+        return false;
+    bool is_another = link->place.name == NULL || strcmp(link->place.name, name) != 0;
+    link->resolver_is_late = link->resolver.busy && (is_another || link->resolver_is_late);
+    mem_free(link->place.name);
+    link->place = (struct redis_host){.name = name, .port = master->port};
+    return true;
+}
+
+static void begin_attempt(struct redis_link *link)
+{
+    uv_timer_start(&link->alarm, alarm_rang, (uint64_t)link->connect_timeout.ms, 0);
+    if (link->trust != NULL)
+        redis_trust_renew(link->trust);
+    link->phase = LINK_SEEKING;
+    if (link->sentinels != NULL) {
+        redis_sentinels_ask(link->sentinels);
+        if (!take_place_from_sentinels(link))
+            return;
+    }
+    resolve(link);
+}
+
+/* Whatever is said to the old master from now on may be lost: away from it at once. */
+static void master_moved(void *owner)
+{
+    struct redis_link *link = owner;
+    static const char why[] = "the sentinels name another master";
+    if (link->phase == LINK_CLOSED)
+        return;
+    if (link->phase == LINK_UP) {
+        redis_link_reset(link, why);
+        return;
+    }
+    link->failures = 0;
+    if (link->phase == LINK_WAITING || link->phase == LINK_SEEKING)
+        begin_attempt(link);
+    else if (link->phase != LINK_LEAVING)
+        drop(link, why);
+}
+
+static void sentinels_closed(void *owner)
+{
+    release(owner);
+}
+
+static const struct redis_sentinels_events sentinels_events = {
+    .on_moved = master_moved,
+    .on_closed = sentinels_closed,
+};
 
 static bool replace_text(char **field, const char *text)
 {
@@ -472,12 +555,28 @@ static enum err choose_place(struct redis_link *link, const struct redis_target 
     const struct redis_url *url = &link->url;
     if (url->path != NULL)
         return ERR_OK;
-    if (url->kind != REDIS_ALONE && target->host == NULL)
+    if (url->kind == REDIS_SENTINEL && target->host == NULL)
+        return ERR_OK;
+    if (url->kind == REDIS_CLUSTER && target->host == NULL)
         return ERR_INVALID;
     const char *name = target->host != NULL ? target->host : url->host[0].name;
     link->place.port = target->host != NULL ? target->port : url->host[0].port;
     link->place.name = mem_copy(str_of(name));
     return link->place.name != NULL ? ERR_OK : ERR_NOMEM;
+}
+
+/* The login in the url is that of the servers, the sentinels have one of their own. */
+static bool copy_login(struct redis_link *link, const struct redis_target *target)
+{
+    struct redis_url *url = &link->url;
+    if (!link->is_to_sentinel)
+        return replace_text(&url->user, target->user)
+               && replace_text(&url->password, target->password);
+    mem_free(url->user);
+    mem_free(url->password);
+    url->user = url->password = NULL;
+    url->db = 0;
+    return replace_text(&url->password, target->sentinel_password);
 }
 
 static enum err copy_target(struct redis_link *link, const struct redis_target *target,
@@ -488,9 +587,8 @@ static enum err copy_target(struct redis_link *link, const struct redis_target *
         err = read_trust(link, &target->tls, why);
     if (err != ERR_OK)
         return err;
-    if (!replace_text(&link->url.user, target->user)
-        || !replace_text(&link->url.password, target->password)
-        || !replace_text(&link->client_name, target->client_name))
+    link->is_to_sentinel = link->url.kind == REDIS_SENTINEL && target->host != NULL;
+    if (!copy_login(link, target) || !replace_text(&link->client_name, target->client_name))
         return ERR_NOMEM;
     link->connect_timeout = span_or(target->connect_timeout, SECONDS(3));
     link->ping_every = span_or(target->ping_every, SECONDS(3));
@@ -522,6 +620,10 @@ enum err redis_link_open(uv_loop_t *loop, const struct redis_target *target,
     buf_fini(&why);
     if (err == ERR_OK)
         err = choose_place(link, target);
+    bool has_sentinels = link->url.kind == REDIS_SENTINEL && target->host == NULL;
+    if (err == ERR_OK && has_sentinels)
+        err = redis_sentinels_open(loop, target, &link->url, &sentinels_events, link,
+                                   &link->sentinels);
     if (err != ERR_OK) {
         free_link(link);
         return err;
@@ -529,7 +631,7 @@ enum err redis_link_open(uv_loop_t *loop, const struct redis_target *target,
     link->loop = loop;
     link->events = events;
     link->owner = owner;
-    link->alive = 2;
+    link->alive = has_sentinels ? 3 : 2;
     link->resolver.on_resolved = host_resolved;
     link->resolver.owner = link;
     uv_timer_init(loop, &link->alarm);
@@ -545,6 +647,8 @@ void redis_link_close(struct redis_link *link)
     assert(link->phase != LINK_CLOSED);
     link->phase = LINK_CLOSED;
     close_socket(link);
+    if (link->sentinels != NULL)
+        redis_sentinels_close(link->sentinels);
     resolver_cancel(&link->resolver);
     uv_close((uv_handle_t *)&link->alarm, timer_closed);
     uv_close((uv_handle_t *)&link->pulse, timer_closed);

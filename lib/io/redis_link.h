@@ -6,6 +6,9 @@
  * NULL, on_down is called, and it reconnects by itself: at once with 0-5 ms jitter, then with
  * back-off up to backoff_max. A command given while it is down is refused with ERR_OFFLINE.
  *
+ * With sentinel:// the master is where the sentinels say, and a master that they have replaced is a
+ * connection that breaks.
+ *
  * Our own dispatcher over hiredis' reader: hiredis' async.c aborts on sharded pub/sub and
  * disconnects on a SUBSCRIBE that an ACL refuses. */
 #ifndef IO_REDIS_LINK_H
@@ -24,20 +27,24 @@ struct redis_link;
 
 /* All strings are copied by redis_link_open(). */
 struct redis_target {
-    const char *url;  /* io/redis_url.h; one of several servers only together with `host` */
-    const char *host; /* NULL: the url's own. Else connect there, as the url says: its login, TLS */
-    int port;         /* of `host` */
-    struct redis_tls_options tls; /* for a url with TLS; refused beside one without */
-    const char *user;             /* NULL or "": the default user; overrides the url's */
-    const char *password;         /* NULL or "": none */
-    const char *client_name;      /* CLIENT SETNAME */
+    const char *url; /* io/redis_url.h; of a cluster only together with `host` */
+    /* NULL: the url's own. Else one of those it names: a node of the cluster, with the url's login
+     * and TLS; or one of the sentinels, with their password and TLS. */
+    const char *host;
+    int port;                      /* of `host` */
+    const char *sentinel_password; /* NULL or "": none */
+    struct redis_tls_options tls;  /* for a url with TLS; refused beside one without */
+    const char *user;              /* NULL or "": the default user; overrides the url's */
+    const char *password;          /* NULL or "": none */
+    const char *client_name;       /* CLIENT SETNAME */
     struct span connect_timeout, ping_every, backoff_max; /* 0: 3 s, 3 s, 2 s */
     uint64_t seed;                                        /* jitter */
     size_t queue_max; /* commands in flight; 0: 100,000; one more is refused with ERR_FULL */
 };
 
-struct redis_server {         /* learned at each connect, lent for the call */
-    struct str run_id;        /* INFO server */
+struct redis_server {   /* learned at each connect, lent for the call */
+    struct str run_id;  /* INFO server: another one after each start */
+    struct str history; /* INFO replication, master_replid: another one after each promotion */
     struct str version, name; /* "7.0.15", "redis" | "valkey" */
     struct str role;          /* "master" | "slave" */
 };

@@ -45,7 +45,7 @@ struct str store_script_text(const char *name)
 static void come_up(struct store *store)
 {
     const struct redis_server server = {
-        .run_id = str_of(store->server.run_id),
+        .run_id = str_of(store->server.identity),
         .version = str_of(store->server.version),
         .name = str_of(store->server.name),
         .role = str_of(store->server.role),
@@ -211,6 +211,14 @@ static void keep(char *out, size_t room, struct str text)
     snprintf(out, room, "%.*s", (int)text.len, text.at);
 }
 
+/* A server that was demoted and promoted again has another history, though it is the same process:
+ * meanwhile somebody else was written to. */
+static void identify(const struct redis_server *server, char *out, size_t room)
+{
+    snprintf(out, room, "%.*s:%.*s", (int)server->run_id.len, server->run_id.at,
+             (int)server->history.len, server->history.at);
+}
+
 static void link_up(void *owner, const struct redis_server *server)
 {
     struct store *store = owner;
@@ -220,8 +228,10 @@ static void link_up(void *owner, const struct redis_server *server)
         redis_router_reset(store->router, "the server is a replica");
         return;
     }
-    bool is_same = str_is(server->run_id, store->server.run_id);
-    keep(store->server.run_id, sizeof store->server.run_id, server->run_id);
+    char identity[sizeof store->server.identity];
+    identify(server, identity, sizeof identity);
+    bool is_same = strcmp(identity, store->server.identity) == 0;
+    memcpy(store->server.identity, identity, sizeof identity);
     keep(store->server.version, sizeof store->server.version, server->version);
     keep(store->server.name, sizeof store->server.name, server->name);
     keep(store->server.role, sizeof store->server.role, server->role);

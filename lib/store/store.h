@@ -22,6 +22,7 @@ struct store_options {
 };
 
 struct store_events {
+    /* server->run_id: of the process and its history; another one may have forgotten writes. */
     void (*on_up)(void *owner, const struct redis_server *server);
     void (*on_down)(void *owner, struct str why);
     /* A message on the channel of `root`; watch: on bw:{root}:watch. */

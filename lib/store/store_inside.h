@@ -45,7 +45,7 @@ struct store {
     struct answer_room room;
 
     struct { /* of the server, kept while the scripts are loaded */
-        char run_id[64], version[32], name[32], role[16];
+        char identity[128], version[32], name[32], role[16];
     } server;
 };
 

@@ -23,6 +23,7 @@ static void on_up(void *owner, const struct redis_server *server)
     struct scene *scene = owner;
     scene->ups++;
     copy(scene->run_id, server->run_id);
+    copy(scene->history, server->history);
     copy(scene->role, server->role);
     copy(scene->name, server->name);
 }

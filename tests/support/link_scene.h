@@ -17,7 +17,7 @@ struct scene {
     struct redis_link *link;
     unsigned ups, downs, pushes, closed, lost;
     char why[TEXT], push_kind[TEXT], push_channel[TEXT], push_bytes[TEXT];
-    char run_id[TEXT], role[TEXT], name[TEXT];
+    char run_id[TEXT], history[TEXT], role[TEXT], name[TEXT];
     unsigned answers;
     char answer[REPLIES][TEXT];
     bool close_on_down;

@@ -97,9 +97,10 @@ static void become_server(const struct redis_process *process, const char *progr
     for (int i = 0; i < process->extra_count; i++)
         argv[argc++] = process->extra[i];
     argv[argc] = NULL;
+    char *sentinel_argv[] = {(char *)program, (char *)process->config, "--sentinel", NULL};
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() == parent)
-        execv(program, argv);
+        execv(program, process->config[0] != '\0' ? sentinel_argv : argv);
     _exit(127);
 }
 
@@ -136,8 +137,7 @@ static void launch(struct redis_process *process)
     }
 }
 
-void redis_process_start(struct redis_process *process, enum redis_kind kind,
-                         const char *const *extra)
+static void furnish(struct redis_process *process, enum redis_kind kind)
 {
     *process = (struct redis_process){.kind = kind, .folder = "/tmp/bw-redis-XXXXXX"};
     if (mkdtemp(process->folder) == NULL)
@@ -145,6 +145,32 @@ void redis_process_start(struct redis_process *process, enum redis_kind kind,
     snprintf(process->socket, sizeof process->socket, "%s/socket", process->folder);
     snprintf(process->url, sizeof process->url, "unix://%s", process->socket);
     process->port = redis_free_port();
+}
+
+void redis_sentinel_start(struct redis_process *process, enum redis_kind kind, const char *name,
+                          int master_port, int quorum, const char *const *extra)
+{
+    furnish(process, kind);
+    snprintf(process->config, sizeof process->config, "%s/sentinel.conf", process->folder);
+    FILE *file = fopen(process->config, "we");
+    if (file == NULL)
+        give_up("cannot write", process->config);
+    fprintf(file,
+            "bind 127.0.0.1\nport %d\nunixsocket %s\ndir %s\nlogfile %s/log\n"
+            "sentinel monitor %s 127.0.0.1 %d %d\n"
+            "sentinel down-after-milliseconds %s 1500\nsentinel failover-timeout %s 3000\n",
+            process->port, process->socket, process->folder, process->folder, name, master_port,
+            quorum, name, name);
+    for (; extra != NULL && *extra != NULL; extra++)
+        fprintf(file, "%s\n", *extra);
+    fclose(file);
+    launch(process);
+}
+
+void redis_process_start(struct redis_process *process, enum redis_kind kind,
+                         const char *const *extra)
+{
+    furnish(process, kind);
     for (; extra != NULL && extra[process->extra_count] != NULL; process->extra_count++) {
         if (process->extra_count >= (int)(sizeof process->extra / sizeof *process->extra))
             give_up("too many arguments for", program_names[kind]);

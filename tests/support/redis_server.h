@@ -20,8 +20,9 @@ struct redis_process { /* a value to look at; change it only through these funct
     char folder[64]; /* dump files, log, socket */
     char socket[96]; /* a path, and as a url: unix://path */
     char url[112];
-    int port;  /* on 127.0.0.1 */
-    pid_t pid; /* 0: not running */
+    char config[96]; /* of a sentinel, which keeps its memory in there; else "" */
+    int port;        /* on 127.0.0.1 */
+    pid_t pid;       /* 0: not running */
     int extra_count;
     char *extra[32];
 };
@@ -30,6 +31,10 @@ struct redis_process { /* a value to look at; change it only through these funct
  * redis-server, NULL-terminated; NULL for none. Nothing is saved unless they say so. */
 void redis_process_start(struct redis_process *process, enum redis_kind kind,
                          const char *const *extra);
+/* A sentinel that watches the server on this port of 127.0.0.1 as `name`, and calls it down after
+ * a second and a half. extra: lines for its file, NULL-terminated; NULL for none. */
+void redis_sentinel_start(struct redis_process *process, enum redis_kind kind, const char *name,
+                          int master_port, int quorum, const char *const *extra);
 /* Gone when it returns; the folder stays, so that it can be started again with its data. */
 void redis_process_kill(struct redis_process *process);     /* SIGKILL */
 void redis_process_shutdown(struct redis_process *process); /* SIGTERM: saves where it is told to */
