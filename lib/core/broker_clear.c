@@ -28,7 +28,24 @@ static void read_held(struct broker *b)
     broker_call(b, (struct broker_call){.purpose = FOR_HELD}, &call);
 }
 
-/* Suspects first: that harms nobody. */
+static void look_at_lease(struct broker *b, enum purpose purpose)
+{
+    struct store_call call = {.op = STORE_LEASE_READ, .replica = str_of(b->clearing->name)};
+    broker_call(b, (struct broker_call){.purpose = purpose}, &call);
+}
+
+static void count_loss(struct broker *b)
+{
+    struct replica *replica = b->clearing;
+    struct store_call call = {
+        .op = STORE_LOSS_COUNT, .replica = str_of(replica->name), .number = 1};
+    replica->counted = true;
+    broker_say(b, FACT_REPLICA_LOST, STR_NONE, STR_NONE, str_of(replica->name));
+    broker_call(b, (struct broker_call){.purpose = FOR_NOTE_LOSS}, &call);
+}
+
+/* Suspects first: that harms nobody. The leases were read a while ago: who may have come back since
+ * then is looked at once more before anything of it is lost. */
 static void clear_next(struct broker *b)
 {
     struct replica *replica;
@@ -39,15 +56,10 @@ static void clear_next(struct broker *b)
         b->clearing = replica;
         b->clearing_left_some = false;
         b->clearing_losses = is_gone(b, replica) && (!b->suspended || replica->confirmed);
-        if (b->clearing_losses && !replica->counted) {
-            struct store_call call = {
-                .op = STORE_LOSS_COUNT, .replica = str_of(replica->name), .number = 1};
-            replica->counted = true;
-            broker_say(b, FACT_REPLICA_LOST, STR_NONE, STR_NONE, str_of(replica->name));
-            broker_call(b, (struct broker_call){.purpose = FOR_NOTE_LOSS}, &call);
-            return;
-        }
-        read_held(b);
+        if (b->clearing_losses)
+            look_at_lease(b, FOR_FIRST_LOOK);
+        else
+            read_held(b);
         return;
     }
     b->clears = false;
@@ -111,8 +123,23 @@ static void read_next_tree(struct broker *b)
         clear_next(b);
         return;
     }
-    struct store_call call = {.op = STORE_LEASE_DROP, .replica = str_of(b->clearing->name)};
-    broker_call(b, (struct broker_call){.purpose = FOR_DROP}, &call);
+    look_at_lease(b, FOR_LAST_LOOK);
+}
+
+static void looked(struct broker *b, enum purpose purpose, const struct store_answer *answer)
+{
+    struct replica *replica = b->clearing;
+    if (answer->verdict == SAID_OK) {
+        replica_is_back(b, replica, answer->text);
+        clear_next(b);
+    } else if (purpose == FOR_LAST_LOOK) {
+        struct store_call call = {.op = STORE_LEASE_DROP, .replica = str_of(replica->name)};
+        broker_call(b, (struct broker_call){.purpose = FOR_DROP}, &call);
+    } else if (replica->counted) {
+        read_held(b);
+    } else {
+        count_loss(b);
+    }
 }
 
 static void held_known(struct broker *b, const struct store_answer *answer)
@@ -215,6 +242,10 @@ void clear_answered(struct broker *b, const struct broker_call *call,
     switch (call->purpose) {
     case FOR_LOSSES:
         losses_known(b, answer->number);
+        break;
+    case FOR_FIRST_LOOK:
+    case FOR_LAST_LOOK:
+        looked(b, call->purpose, answer);
         break;
     case FOR_NOTE_LOSS:
         read_held(b);

@@ -28,7 +28,9 @@ enum purpose {
     FOR_REPLICAS,
     FOR_QUARANTINED,
     FOR_LEASE,
-    FOR_LOSSES, /* how many were lost lately, before anybody is */
+    FOR_LOSSES,     /* how many were lost lately, before anybody is */
+    FOR_FIRST_LOOK, /* is it really without a lease? before anything of it is lost */
+    FOR_LAST_LOOK,  /* and still? before it is forgotten */
     FOR_NOTE_LOSS,
     FOR_HELD,
     FOR_OWNED, /* the tree of a root that a gone replica holds */
@@ -147,6 +149,7 @@ void sweep_begin(struct broker *b);
 void sweep_answered(struct broker *b, const struct broker_call *call,
                     const struct store_answer *answer);
 void replicas_forget(struct broker *b);
+void replica_is_back(struct broker *b, struct replica *replica, struct str generation);
 struct span replica_absence(const struct broker *b, const struct replica *replica);
 
 /* broker_clear.c */

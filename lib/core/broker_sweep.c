@@ -134,7 +134,7 @@ static void ask_for_leases(struct broker *b)
         sweep_end(b);
 }
 
-static void lease_is_there(struct broker *b, struct replica *replica, struct str generation)
+void replica_is_back(struct broker *b, struct replica *replica, struct str generation)
 {
     size_t len = generation.len <= NAME_MAX_BYTES ? generation.len : NAME_MAX_BYTES;
     memset(replica->generation, 0, sizeof replica->generation);
@@ -179,7 +179,7 @@ void sweep_answered(struct broker *b, const struct broker_call *call,
         break;
     default:
         if (answer->verdict == SAID_OK)
-            lease_is_there(b, call->replica, answer->text);
+            replica_is_back(b, call->replica, answer->text);
         else
             lease_is_missing(b, call->replica);
         if (--b->leases_asked == 0)

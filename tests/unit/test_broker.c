@@ -30,6 +30,8 @@ struct world {
         char bytes[2048]; /* what the call's strings point to */
     } call[CALLS_MAX];
     const char *alive[REPLICAS_MAX]; /* renews its lease */
+    const char *back;                /* has a lease again as soon as losses are counted, */
+    int64_t back_at;                 /* or, with 1, as one is noted; NULL: nobody */
 };
 
 static void feed(struct world *world, struct broker_event event);
@@ -122,12 +124,25 @@ static void feed(struct world *world, struct broker_event event)
 }
 
 /* Carries out what was asked, in order, and what is asked because of it. */
+static void come_back(struct world *world, const struct store_call *call)
+{
+    struct store_answer ignored;
+    struct store_call lease = {.op = STORE_LEASE, .generation = STR("g1"), .span = {LEASE_MS}};
+    if (world->back == NULL || call->op != STORE_LOSS_COUNT || call->number != world->back_at)
+        return;
+    lease.replica = str_of(world->back);
+    model_call(world->model, &lease, &ignored);
+    world->alive[0] = world->back;
+    world->back = NULL;
+}
+
 static void settle(struct world *world)
 {
     for (size_t done = 0; done < world->call_count; done++) {
         struct store_answer answer = {.verdict = SAID_OFFLINE};
         if (!world->offline)
             model_call(world->model, &world->call[done].call, &answer);
+        come_back(world, &world->call[done].call);
         world->commands++;
         feed(world, (struct broker_event){.kind = BROKER_ANSWER,
                                           .token = world->call[done].token,
@@ -310,6 +325,40 @@ static void who_is_quarantined_is_shown(void **state)
     call(world, sick);
     pass(world, 5000);
     assert_false(is_quarantined(world, "sick"));
+}
+
+/* The leases were read a moment before that. */
+static void who_comes_back_at_the_last_moment_loses_nothing(void **state)
+{
+    struct world *world = *state;
+    link_up(world);
+    replica(world, 0, "away");
+    start(world, "away", "tree", "tree", 0, SPAN_NONE);
+    pass(world, 5000);
+    world->alive[0] = NULL;
+    world->back = "away";
+    pass(world, 60000);
+    expect(world, "replica is suspect away\nreplica is back away\n");
+    assert_int_equal(run_of(world, "tree", "tree")->state, RUN_RUNNING);
+}
+
+static void who_comes_back_even_later_stays_known(void **state)
+{
+    struct world *world = *state;
+    link_up(world);
+    replica(world, 0, "away");
+    start(world, "away", "tree", "tree", 0, SPAN_NONE);
+    pass(world, 5000);
+    world->alive[0] = NULL;
+    world->back = "away";
+    world->back_at = 1;
+    pass(world, 60000);
+    expect(world, "replica is suspect away\nreplica is lost away\nrun is lost awaytree\n"
+                  "replica is back away\n");
+    assert_int_equal(call(world, (struct store_call){.op = STORE_REPLICAS_READ}).list_count, 1);
+    assert_int_equal(
+        call(world, (struct store_call){.op = STORE_HELD_READ, .replica = STR("away")}).list_count,
+        1);
 }
 
 static void a_replica_that_comes_back_loses_nothing(void **state)
@@ -652,6 +701,8 @@ int main(void)
         STORY(a_replica_that_is_gone_is_suspect_then_lost_then_forgotten),
         STORY(who_is_quarantined_is_shown),
         STORY(a_replica_that_comes_back_loses_nothing),
+        STORY(who_comes_back_at_the_last_moment_loses_nothing),
+        STORY(who_comes_back_even_later_stays_known),
         STORY(a_broker_that_was_frozen_trusts_nothing_that_it_knew),
         STORY(any_trouble_with_redis_restarts_the_two_leases),
         STORY(when_a_fifth_of_the_fleet_is_gone_nobody_is_lost),
