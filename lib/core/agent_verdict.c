@@ -93,6 +93,20 @@ static void must_stop(struct agent *agent, struct agent_run *run, const struct v
     box_drop(agent, box);
 }
 
+static void behind(struct agent *agent, struct agent_run *run)
+{
+    run->is_confirmed = false;
+    if (run_is_listed_live(run))
+        assert_send(agent, run, false);
+}
+
+/* Declared lost, but its own life may go on with it: whether it still may, assert says. */
+static bool may_return(const struct agent_run *run, const struct verdict *verdict)
+{
+    return verdict->state == RUN_LOST && !verdict->is_of_assert
+           && (run->flags & RUN_FLAG_LOST_CONTINUE) != 0;
+}
+
 void verdict_apply(struct agent *agent, struct agent_run *run, const struct verdict *verdict)
 {
     switch (verdict->said) {
@@ -114,12 +128,13 @@ void verdict_apply(struct agent *agent, struct agent_run *run, const struct verd
             fenced(agent, run, verdict);
         break; /* else the call was older than our own adoption */
     case SAID_OVER:
-        end_this_life(agent, run, over_reason(verdict->state), verdict, verdict->state);
+        if (may_return(run, verdict))
+            behind(agent, run);
+        else
+            end_this_life(agent, run, over_reason(verdict->state), verdict, verdict->state);
         break;
     case SAID_BEHIND:
-        run->is_confirmed = false;
-        if (run_is_listed_live(run))
-            assert_send(agent, run, false);
+        behind(agent, run);
         break;
     case SAID_UNKNOWN:
         unknown(agent, run);

@@ -624,8 +624,28 @@ static void with_continue_only_its_own_life_comes_back(void **state)
     other.incarnation = STR("i2");
     other.epoch = 7;
     SAYS(ask(other), over);
+    assert_int_equal(reconcile("a", 1).verdict, SAID_BEHIND); /* assert, it means */
     SAYS(assert_it("a", "r", 1), adopted);
     assert_int_equal(peek("a").state, RUN_RUNNING);
+}
+
+static void with_continue_its_own_life_may_start_it_again(void **state)
+{
+    (void)state;
+    start("r", "");
+    start_with("a", "r", RUN_FLAG_LOST_CONTINUE);
+    lose("a");
+    struct store_call other = start_call("a", "r", 0);
+    other.incarnation = STR("i2");
+    SAYS(ask(other), over);
+    struct store_answer again = start_with("a", "r", RUN_FLAG_LOST_CONTINUE);
+    SAYS(again, already);
+    assert_int_equal(again.state, RUN_RUNNING);
+    TEXT_IS(peek("a").owner, "R1");
+    lose("a");
+    report("a", RUN_FLAG_GONE);
+    SAYS(start_with("a", "r", RUN_FLAG_LOST_CONTINUE), over);
+    assert_int_equal(reconcile("a", 1).verdict, SAID_OVER);
 }
 
 static void an_adoption_is_a_compare_and_set_on_the_epoch(void **state)
@@ -1024,7 +1044,8 @@ static void happens(enum run_event event)
 static uint32_t policy_for(enum run_state state, enum banned_where where, enum run_event event)
 {
     if (state == RUN_LOST && where != ITSELF)
-        return event == RUN_EV_ASSERT ? RUN_FLAG_LOST_TAKEOVER : RUN_FLAG_LOST_CONTINUE;
+        return event == RUN_EV_ASSERT || event == RUN_EV_START ? RUN_FLAG_LOST_TAKEOVER
+                                                               : RUN_FLAG_LOST_CONTINUE;
     return state == RUN_ERROR ? RUN_FLAG_END_LEAVES : 0;
 }
 
@@ -1133,6 +1154,7 @@ static int tell_all(enum redis_kind kind)
         STORY(a_takeover_starts_the_same_id_again_and_leaves_its_old_children),
         STORY(a_cancelled_run_is_not_taken_over),
         STORY(with_continue_only_its_own_life_comes_back),
+        STORY(with_continue_its_own_life_may_start_it_again),
         STORY(an_adoption_is_a_compare_and_set_on_the_epoch),
         STORY(an_adopted_run_keeps_its_deadline),
         STORY(a_live_run_is_never_silently_refused),

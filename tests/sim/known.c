@@ -201,6 +201,22 @@ static void started(struct sim *sim, struct known *known, const struct store_cal
     lives_are_superseded(sim, place_of(sim, known), answer->epoch);
 }
 
+/* A start by the life that carries it already. */
+static void registered_again(struct sim *sim, struct known *known, const struct store_call *call,
+                             const struct store_answer *answer)
+{
+    uint32_t flags = known->now.flags;
+    bool may_return = known->now.state == RUN_LOST && is_set(known, RUN_FLAG_LOST_CONTINUE);
+    if (run_is_over(known->now.state)) {
+        if (!may_return)
+            violated(sim, "G4: %s was %s and lives again", known->id,
+                     run_state_name(known->now.state));
+        lives(sim, known, call, answer->epoch);
+        known->now.flags = flags;
+    }
+    moves_to(known, call->replica);
+}
+
 /* An assertion or an adoption was taken. */
 static void goes_on(struct sim *sim, struct known *known, const struct store_call *call,
                     const struct store_answer *answer)
@@ -371,7 +387,7 @@ void known_call(struct sim *sim, const struct store_call *call, const struct sto
         if (said == SAID_STARTED)
             started(sim, of_call(sim, call), call, answer);
         if (said == SAID_ALREADY)
-            moves_to(of_call(sim, call), call->replica);
+            registered_again(sim, of_call(sim, call), call, answer);
         break;
     case STORE_ASSERT:
         copied_tombstone(sim, call);

@@ -118,6 +118,8 @@ struct str model_record_of(const struct model_tree *tree, struct str id);
 struct str model_path(struct model *model, const struct model_tree *tree,
                       const struct supposition *supposed, struct str run);
 bool model_has(const struct model_run *run, uint32_t flags);
+/* on_lost = continue: was it lost, and may its own life go on with it? */
+bool model_may_return(const struct model_run *run);
 void model_publish(struct model *model, struct str root, bool watch, struct str bytes);
 void model_commit(struct model *model, struct model_tree *tree); /* a TTL where nothing lives */
 void model_lives_again(struct model_tree *tree);                 /* n+1, no TTL */

@@ -263,7 +263,7 @@ static struct store_item judge(const struct place *place, uint32_t epoch)
     } else if (run->epoch > epoch) {
         item.verdict = SAID_FENCED;
     } else if (run_is_over(run->state)) {
-        item.verdict = SAID_OVER;
+        item.verdict = model_may_return(run) ? SAID_BEHIND : SAID_OVER;
     } else if (place->bans.count > 0) {
         item.verdict = SAID_STOP;
         item.ban = place->bans.id[0];

@@ -238,6 +238,11 @@ static void start_standing(struct model *model, struct model_tree *tree, struct 
     struct bans bans;
     model_bans(tree, NULL, call->run, call->path, &bans);
     bool is_same = str_eq(run->incarnation, call->incarnation);
+    if (is_same && model_may_return(run)) {
+        revive(tree, run);
+        if (bans.count > 0)
+            model_stop(run);
+    }
     if (is_same && run_is_live(run->state)) {
         run->owner = pool_keep(model, call->replica);
         run->flags &= ~(uint32_t)RUN_FLAG_SUSPECT;
@@ -401,9 +406,7 @@ static void come_back(struct model *model, struct model_tree *tree, struct model
     struct bans bans;
     model_bans(tree, NULL, call->run, call->path, &bans);
     bool is_mine = str_eq(run->incarnation, call->incarnation);
-    bool may_return = is_mine && run->state == RUN_LOST && model_has(run, RUN_FLAG_LOST_CONTINUE)
-                      && !model_has(run, RUN_FLAG_GONE);
-    if (run_is_over(run->state) && !may_return) {
+    if (run_is_over(run->state) && !(is_mine && model_may_return(run))) {
         say_over(out, tree, run, &bans);
         return;
     }

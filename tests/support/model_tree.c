@@ -162,6 +162,12 @@ static struct str cut_last(struct str *path)
     return last;
 }
 
+bool model_may_return(const struct model_run *run)
+{
+    return run->state == RUN_LOST && model_has(run, RUN_FLAG_LOST_CONTINUE)
+           && !model_has(run, RUN_FLAG_GONE);
+}
+
 void model_bans(const struct model_tree *tree, const struct supposition *supposed, struct str run,
                 struct str claimed, struct bans *out)
 {

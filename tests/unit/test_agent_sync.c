@@ -263,6 +263,31 @@ static void a_run_declared_lost_is_killed_and_reported_gone(void **state)
                          "report r r:1:42\n");
 }
 
+/* on_lost = continue: it says that it lives, and lives on. */
+static void a_run_that_may_return_is_asserted(void **state)
+{
+    (void)state;
+    struct ask_start start = world_start_of("r", "");
+    start.on_lost = ON_LOST_CONTINUE;
+    world_started(&world, "ann", start);
+    world_hear(&world, world_record("r", "r"));
+    world_forget(&world);
+    world_say_items(&world, STORE_REPORT,
+                    (struct store_item){.verdict = SAID_OVER, .state = RUN_LOST, .epoch = 1});
+    world_expect(&world, "find_claim r id r\n"
+                         "root_add r\n"
+                         "assert r/r below '' epoch 1\n");
+    world_says(&world, STORE_ASSERT, SAID_ADOPTED);
+    assert_int_equal(world_view(&world, "r").state, RUN_STOPPING);
+    world_ask_ack(&world, "ann", "r", ACK_CHECKPOINTED);
+    world_pass(&world, 50);
+    world_say_items(&world, STORE_REPORT,
+                    (struct store_item){.verdict = SAID_OVER, .state = RUN_LOST, .epoch = 1});
+    world_say(&world, STORE_ASSERT,
+              (struct store_answer){.verdict = SAID_OVER, .state = RUN_LOST, .epoch = 1});
+    assert_int_equal(world_view(&world, "r").state, RUN_LOST);
+}
+
 static void unknown_to_a_redis_that_lost_nothing_is_forgotten(void **state)
 {
     (void)state;
@@ -427,6 +452,7 @@ int main(void)
         T(a_run_asserted_below_a_ban_is_told),
         T(a_fenced_run_stops_and_ends_nothing),
         T(a_run_declared_lost_is_killed_and_reported_gone),
+        T(a_run_that_may_return_is_asserted),
         T(unknown_to_a_redis_that_lost_nothing_is_forgotten),
         T(unknown_to_a_redis_that_was_emptied_is_asserted),
         T(a_lease_that_ran_out_is_made_again_and_all_compared),

@@ -61,7 +61,7 @@ end
 local function come_back(r, nearest)
     local mine = r[INCARNATION] == incarnation
     if not is_live(r) then
-        if not (mine and r[STATE] == 'L' and has(r, LOST_CONTINUE) and not has(r, GONE)) then
+        if not (mine and may_return(r)) then
             return over(run, r, path)
         end
         revive(run, r)

@@ -353,6 +353,11 @@ local function revive(run, r)
     put(run, r)
 end
 
+-- on_lost = continue: was it lost, and may its own life go on with it?
+local function may_return(r)
+    return r[STATE] == 'L' and has(r, LOST_CONTINUE) and not has(r, GONE)
+end
+
 -- on_lost = takeover: the next life, with what it asked for now.
 local function take_over(run, r, incarnation, owner, flags, meta)
     r[EPOCH], r[INCARNATION], r[OWNER] = r[EPOCH] + 1, incarnation, owner

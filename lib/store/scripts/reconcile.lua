@@ -12,7 +12,7 @@ local function judge(run, epoch)
     elseif stored > epoch then
         verdict = 'fenced'
     elseif not is_live(r) then
-        verdict = 'over'
+        verdict = may_return(r) and 'behind' or 'over'
     else
         nearest = bans_of(run)[1]
         verdict = nearest and 'stop' or 'go'

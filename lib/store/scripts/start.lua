@@ -39,6 +39,13 @@ local parent = ends_of(path)
 
 local function standing(r, deadline_above)
     local same, nearest = r[INCARNATION] == incarnation, bans_of(run, path)[1]
+    if same and may_return(r) then
+        revive(run, r)
+        if nearest then
+            stop(r)
+        end
+        r[OWNER] = '' -- written below
+    end
     if same and is_live(r) then
         if r[OWNER] ~= replica or has(r, SUSPECT) then
             r[OWNER], r[FLAGS] = replica, band(r[FLAGS], bnot(SUSPECT))
