@@ -1,6 +1,7 @@
 #include "api/api_codec.h"
 
 #include "wire/message.h"
+#include "wire/order.h"
 
 /* One for all, and kept: this runs for every run that starts. We are on one thread. */
 static struct buf scratch = {.limit = MESSAGE_MAX_BYTES};
@@ -37,4 +38,24 @@ size_t api_encode_link(const struct run_link *link, char *out)
 size_t api_encode_story(const struct stop_story *story, char *out)
 {
     return hand_over(wire_story_encode(story, &scratch), out);
+}
+
+bool api_decode_meta(struct str bytes, struct run_meta *out)
+{
+    return wire_meta_decode(bytes, out) == ERR_OK;
+}
+
+bool api_decode_order(struct str bytes, struct order *out)
+{
+    return wire_order_decode(bytes, out) == ERR_OK;
+}
+
+bool api_decode_progress(struct str bytes, struct order_progress *out)
+{
+    return wire_progress_decode(bytes, out) == ERR_OK;
+}
+
+size_t api_encode_progress(const struct order_progress *progress, char *out)
+{
+    return hand_over(wire_progress_encode(progress, &scratch), out);
 }

@@ -45,6 +45,11 @@ const char *store_op_name(enum store_op op)
         [STORE_TREE] = "tree",
         [STORE_CHECKPOINT_READ] = "checkpoint_read",
         [STORE_TIME] = "time",
+        [STORE_ORDER] = "order",
+        [STORE_ORDER_LIFT] = "order_lift",
+        [STORE_ORDER_PROGRESS] = "order_progress",
+        [STORE_ORDERS_READ] = "orders_read",
+        [STORE_ORDERS_VERSION] = "orders_version",
     };
     assert((int)op >= 0 && op < STORE_OP_COUNT);
     return name[op];

@@ -59,6 +59,14 @@ enum store_op {
     STORE_TREE,       /* read the whole tree of `root` (HSCAN) -> answer.tree */
     STORE_CHECKPOINT_READ, /* text = the bytes kept beside the last granted checkpoint of `run` */
     STORE_TIME,            /* number = the server's wall clock in ms */
+    /* scripts and commands on bw:orders */
+    STORE_ORDER,          /* `id`, `record`, `span` = its hold, `limit` = most orders, `max_holds`:
+                             OK + number = version; ALREADY + record; FULL + text */
+    STORE_ORDER_LIFT,     /* OK, ALREADY (nothing of it holds), NOT_FOUND */
+    STORE_ORDER_PROGRESS, /* `id`, `bytes` */
+    STORE_ORDERS_READ,    /* `id`: that one; "" all of them; "*holds" those that hold now:
+                             number = version, orders */
+    STORE_ORDERS_VERSION, /* number; 0: there has never been one */
     STORE_OP_COUNT
 };
 
@@ -158,7 +166,7 @@ struct store_call {
     struct str generation;
     struct span span; /* lease, lock: how long */
     int64_t number;   /* root_add: wall ms; roots_read: from score; loss_count: how many */
-    uint32_t shard, limit;
+    uint32_t shard, limit, max_holds;
 };
 
 struct store_item { /* one answer of report or reconcile, in the order asked */
@@ -166,6 +174,12 @@ struct store_item { /* one answer of report or reconcile, in the order asked */
     enum run_state state;
     uint32_t epoch, flags;
     struct str ban, record;
+};
+
+struct store_order {
+    struct str id, record, progress; /* encoded order and order_progress; "" none yet */
+    struct span hold_left;           /* by the clock of Redis; 0: it does not hold */
+    int64_t lifted_ms;               /* 0: nobody lifted it */
 };
 
 struct store_answer {
@@ -187,6 +201,8 @@ struct store_answer {
     const struct str *list;
     const int64_t *score;    /* beside list, where it has scores */
     const struct tree *tree; /* STORE_TREE; lent for the call (core/tree.h) */
+    size_t order_count;
+    const struct store_order *order;
 };
 
 #endif

@@ -76,6 +76,15 @@ static const struct shape shapes[] = {
     {STORE_LOCK, "ok", SAID_OK, ""},
     {STORE_LOCK, "exists", SAID_EXISTS, "t"},
     {STORE_LOSS_COUNT, "ok", SAID_OK, "n"},
+    {STORE_ORDER, "ok", SAID_OK, "n"},
+    {STORE_ORDER, "already", SAID_ALREADY, "r"},
+    {STORE_ORDER, "full", SAID_FULL, "t"},
+    {STORE_ORDER_LIFT, "ok", SAID_OK, ""},
+    {STORE_ORDER_LIFT, "already", SAID_ALREADY, ""},
+    {STORE_ORDER_LIFT, "not_found", SAID_NOT_FOUND, ""},
+    {STORE_ORDER_PROGRESS, "ok", SAID_OK, ""},
+    {STORE_ORDER_PROGRESS, "not_found", SAID_NOT_FOUND, ""},
+    {STORE_ORDERS_READ, "ok", SAID_OK, "n"},
 };
 
 static const char odd[] = "redis answered in a shape that no script of ours has";
@@ -315,6 +324,34 @@ static bool read_count(const redisReply *reply, struct store_answer *out)
     return to_number(reply, &out->number);
 }
 
+/* ok version (id record hold_left_ms lifted_ms progress)… */
+static bool read_orders(const redisReply *reply, struct answer_room *room, struct store_answer *out)
+{
+    enum { HEAD = 2, FIELDS = 5 };
+    if (!read_script(STORE_ORDERS_READ, reply, out) || (reply->elements - HEAD) % FIELDS != 0)
+        return false;
+    size_t count = (reply->elements - HEAD) / FIELDS;
+    if (!mem_grow((void **)&room->order, &room->order_room, sizeof *room->order, count))
+        return false;
+    for (size_t i = 0; i < count; i++) {
+        redisReply *const *at = &reply->element[HEAD + i * FIELDS];
+        struct store_order *order = &room->order[i];
+        if (!to_text(at[0], &order->id) || !to_text(at[1], &order->record)
+            || !to_number(at[2], &order->hold_left.ms) || !to_number(at[3], &order->lifted_ms)
+            || !to_text(at[4], &order->progress))
+            return false;
+    }
+    out->order_count = count;
+    out->order = room->order;
+    return true;
+}
+
+static bool read_version(const redisReply *reply, struct store_answer *out)
+{
+    *out = (struct store_answer){.verdict = SAID_OK};
+    return reply->type == REDIS_REPLY_NIL || to_number(reply, &out->number);
+}
+
 static bool read_root_counts(const redisReply *reply, struct store_answer *out)
 {
     *out = (struct store_answer){.verdict = SAID_NOT_FOUND};
@@ -362,6 +399,10 @@ static bool read_reply(enum store_op op, const redisReply *reply, struct answer_
         return read_root_counts(reply, out);
     case STORE_TIME:
         return read_time(reply, out);
+    case STORE_ORDERS_READ:
+        return read_orders(reply, room, out);
+    case STORE_ORDERS_VERSION:
+        return read_version(reply, out);
     case STORE_LEASE_RENEW:
         if (!read_count(reply, out))
             return false;
@@ -420,6 +461,7 @@ void answer_room_fini(struct answer_room *room)
 {
     mem_free(room->list);
     mem_free(room->score);
+    mem_free(room->order);
     buf_fini(&room->text);
     *room = (struct answer_room){.list = NULL};
 }

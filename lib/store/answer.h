@@ -12,7 +12,8 @@ struct answer_room { /* what the answer's arrays point to; all zero is empty; re
     struct store_item item[STORE_ITEMS_MAX];
     struct str *list;
     int64_t *score;
-    size_t list_room, score_room;
+    struct store_order *order;
+    size_t list_room, score_room, order_room;
     struct buf text; /* of entries that are put together here */
 };
 void answer_room_fini(struct answer_room *room);

@@ -210,6 +210,37 @@ static bool make_tree_script(struct command *c, const struct keyspace *keys,
     return true;
 }
 
+static bool make_order_script(struct command *c, const struct keyspace *keys,
+                              const struct store_call *call)
+{
+    struct str key = key_of(c, keys, "orders", STR_NONE);
+    switch (call->op) {
+    case STORE_ORDER:
+        script(c, keys, "order", key);
+        add(c, call->id);
+        add(c, call->record);
+        add_number(c, call->span.ms);
+        add_number(c, call->limit);
+        add_number(c, call->max_holds);
+        return true;
+    case STORE_ORDER_LIFT:
+        script(c, keys, "lift", key);
+        add(c, call->id);
+        return true;
+    case STORE_ORDER_PROGRESS:
+        script(c, keys, "progress", key);
+        add(c, call->id);
+        add(c, call->bytes);
+        return true;
+    case STORE_ORDERS_READ:
+        script(c, keys, "orders", key);
+        add(c, call->id);
+        return true;
+    default:
+        return false;
+    }
+}
+
 static bool make_other_script(struct command *c, const struct keyspace *keys,
                               const struct store_call *call)
 {
@@ -245,7 +276,7 @@ static bool make_other_script(struct command *c, const struct keyspace *keys,
         add_number(c, call->span.ms);
         return true;
     default:
-        return false;
+        return make_order_script(c, keys, call);
     }
 }
 
@@ -399,6 +430,10 @@ static bool make_other_command(struct command *c, const struct keyspace *keys,
     case STORE_TIME:
         add_text(c, "TIME");
         return true;
+    case STORE_ORDERS_VERSION:
+        plain(c, "HGET", key_of(c, keys, "orders", STR_NONE));
+        add_text(c, "v");
+        return true;
     default:
         return false;
     }
@@ -447,6 +482,8 @@ struct str command_channel(struct command *command, const struct keyspace *keys,
                            bool watch)
 {
     begin(command);
+    if (root.len == 0)
+        return key_of(command, keys, "orders", STR_NONE);
     return tree_key(command, keys, root, watch ? ":watch" : "");
 }
 

@@ -127,7 +127,8 @@ static struct subscription *subscription_new(struct store *store, struct str roo
         return NULL;
     memcpy(made->channel, channel.at, channel.len);
     made->watch = watch;
-    made->root = (struct str){strchr(made->channel, '{') + 1, root.len};
+    if (root.len > 0)
+        made->root = (struct str){strchr(made->channel, '{') + 1, root.len};
     if (map_add(&store->subscriptions, str_of(made->channel), made))
         return made;
     mem_free(made);

@@ -25,7 +25,7 @@ struct store_events {
     /* server->run_id: of the process and its history; another one may have forgotten writes. */
     void (*on_up)(void *owner, const struct redis_server *server);
     void (*on_down)(void *owner, struct str why);
-    /* A message on the channel of `root`; watch: on bw:{root}:watch. */
+    /* A message on the channel of `root`; watch: on bw:{root}:watch. root "": on bw:orders. */
     void (*on_message)(void *owner, struct str root, bool watch, struct str bytes);
     /* Messages on that channel may have been lost; from now on they come again. */
     void (*on_missed)(void *owner, struct str root, bool watch);
@@ -51,7 +51,8 @@ void store_close(struct store *store);
  * two `durable.timeout`. */
 enum err store_send(struct store *store, const struct store_call *call, store_answered done,
                     void *owner, uint64_t token) MUST_CHECK;
-/* Confirmed before any call on that root sent after it is carried out. Subscriptions are
+/* root "": where orders are announced.
+ * Confirmed before any call on that root sent after it is carried out. Subscriptions are
  * remembered and renewed before on_up is called again. Counted: as many unsubscribes as subscribes.
  */
 enum err store_subscribe(struct store *store, struct str root, bool watch) MUST_CHECK;

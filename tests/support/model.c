@@ -75,6 +75,7 @@ static void keys_fini(struct model_keys *keys)
     mem_free(keys->tree);
     mem_free(keys->value);
     mem_free(keys->member);
+    mem_free(keys->order);
     *keys = (struct model_keys){0};
 }
 
@@ -113,6 +114,8 @@ static void keys_copy(const struct model_keys *from, struct model_keys *to)
     to->tree_room = from->tree_count;
     to->value_room = from->value_count;
     to->member_room = from->member_count;
+    to->order = copy_of(from->order, from->order_count * sizeof *from->order);
+    to->order_room = from->order_count;
     for (size_t i = 0; i < to->tree_count; i++)
         to->tree[i] = tree_copy(from->tree[i]);
 }
@@ -172,6 +175,7 @@ void model_free(struct model *model)
     mem_free(model->message);
     mem_free(model->list);
     mem_free(model->score);
+    mem_free(model->order);
     mem_free(model);
 }
 
@@ -391,6 +395,8 @@ static bool only_reads(enum store_op op)
     case STORE_TREE:
     case STORE_CHECKPOINT_READ:
     case STORE_TIME:
+    case STORE_ORDERS_READ:
+    case STORE_ORDERS_VERSION:
         return true;
     default:
         return false;

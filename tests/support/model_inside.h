@@ -49,6 +49,11 @@ struct model_member { /* of a set or sorted set */
     int64_t score;
 };
 
+struct model_order {
+    struct str id, record, progress;
+    int64_t hold_until, lifted;
+};
+
 struct model_keys { /* all that Redis holds, and that a snapshot copies */
     size_t tree_count, tree_room;
     struct model_tree **tree;
@@ -56,6 +61,9 @@ struct model_keys { /* all that Redis holds, and that a snapshot copies */
     struct model_value *value;
     size_t member_count, member_room;
     struct model_member *member;
+    size_t order_count, order_room;
+    struct model_order *order;
+    int64_t orders_version;
 };
 
 struct model_snapshot {
@@ -75,7 +83,8 @@ struct model {
     void *receivers_owner;
     struct str unwritable; /* at NULL: writable */
     struct store_item item[STORE_ITEMS_MAX];
-    size_t list_room, score_room;
+    size_t list_room, score_room, order_room;
+    struct store_order *order;
     struct str *list;
     int64_t *score;
     struct tree *tree; /* of the last STORE_TREE */
@@ -137,5 +146,6 @@ model_op model_start, model_assert; /* model_start.c */
 model_op model_cancel, model_end, model_report, model_reconcile, model_lost, model_link_op,
     model_checkpoint, model_peek, model_sync; /* model_runs.c */
 bool model_plain(struct model *model, const struct store_call *call, struct store_answer *out);
+bool model_orders(struct model *model, const struct store_call *call, struct store_answer *out);
 
 #endif

@@ -391,7 +391,8 @@ static void root_counts(struct model *model, const struct store_call *call,
 bool model_plain(struct model *model, const struct store_call *call, struct store_answer *out)
 {
     *out = (struct store_answer){.verdict = SAID_OK};
-    if (plain_value(model, call, out) || plain_list(model, call, out))
+    if (plain_value(model, call, out) || plain_list(model, call, out)
+        || model_orders(model, call, out))
         return true;
     switch (call->op) {
     case STORE_PUBLISH:
