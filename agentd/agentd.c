@@ -371,6 +371,8 @@ static bool make_cores(struct agentd *d)
         .encode_record = api_encode_record,
         .decode_record = api_decode_record,
         .encode_meta = api_encode_meta,
+        .decode_meta = api_decode_meta,
+        .decode_order = api_decode_order,
         .encode_link = api_encode_link,
         .encode_story = api_encode_story,
     });
@@ -401,7 +403,10 @@ static enum err open_store(struct agentd *d, const char **why)
                                     .durable = {.replicas = (unsigned)settings->durable_replicas,
                                                 .timeout = settings->durable_timeout}};
     *why = "redis_url cannot be used";
-    return store_open(d->loop, &target, &options, &upstream_events, d, &d->store);
+    enum err err = store_open(d->loop, &target, &options, &upstream_events, d, &d->store);
+    if (err == ERR_OK)
+        upstream_subscribe(d, STR_NONE, false); /* bw:orders */
+    return err;
 }
 
 /* Under $XDG_RUNTIME_DIR nobody else makes our folder. */

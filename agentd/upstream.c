@@ -108,7 +108,9 @@ static void on_hint(struct agentd *d, struct str root, struct str bytes)
 
 static void on_message(void *owner, struct str root, bool watch, struct str bytes)
 {
-    if (watch)
+    if (root.len == 0)
+        feed(owner, (struct agent_event){.kind = AGENT_ORDERS_SEEN});
+    else if (watch)
         feed_cancels(owner, (struct cancels_event){.kind = CANCELS_HINT, .root = root});
     else
         on_hint(owner, root, bytes);

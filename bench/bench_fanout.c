@@ -222,6 +222,8 @@ static void replica_open(struct cores *cores, struct replica *r, int i, const st
                                     .encode_record = api_encode_record,
                                     .decode_record = api_decode_record,
                                     .encode_meta = api_encode_meta,
+                                    .decode_meta = api_decode_meta,
+                                    .decode_order = api_decode_order,
                                     .encode_link = api_encode_link,
                                     .encode_story = api_encode_story};
     struct store_options store = {

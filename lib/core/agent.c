@@ -8,7 +8,8 @@ static void lists_init(struct agent *agent)
 {
     struct list *const lists[] = {&agent->ended,     &agent->held_by_age, &agent->flush,
                                   &agent->texts,     &agent->sync_held,   &agent->sync_runs,
-                                  &agent->sync_ends, &agent->sync_roots};
+                                  &agent->sync_ends, &agent->sync_roots,  &agent->unchecked,
+                                  &agent->in_check};
     for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
         list_init(lists[i]);
 }
@@ -74,6 +75,7 @@ void agent_free(struct agent *agent)
     drop_asks(agent);
     drop_runs(agent);
     texts_fini(agent);
+    holds_fini(agent);
     size_t at = 0;
     for (struct agent_client *client; (client = map_next(&agent->clients, &at)) != NULL;) {
         client->is_open = false;
@@ -109,6 +111,7 @@ static void on_answer(struct agent *agent, const struct agent_event *event)
     case CALL_ORIGIN:
     case CALL_ORIGIN_PEEK:
     case CALL_SELF:
+    case CALL_HELD:
         start_looked(agent, &call, answer);
         break;
     case CALL_OWNER:
@@ -160,6 +163,10 @@ static void on_answer(struct agent *agent, const struct agent_event *event)
     case CALL_QUARANTINE:
     case CALL_QUARANTINE_READ:
         quarantine_answered(agent, &call, answer);
+        break;
+    case CALL_ORDERS:
+    case CALL_ORDERS_VERSION:
+        holds_answered(agent, &call, answer);
         break;
     }
     call_done(agent, &call);
@@ -267,6 +274,9 @@ static void dispatch(struct agent *agent, const struct agent_event *event)
         break;
     case AGENT_HINTS_MISSED:
         hints_missed(agent, event->root);
+        break;
+    case AGENT_ORDERS_SEEN:
+        holds_seen(agent);
         break;
     case AGENT_CLIENT_CAME:
         client_came(agent, event->caller.token_hash);

@@ -9,6 +9,7 @@
 
 #include "base/err.h"
 #include "core/cancels.h"
+#include "core/order.h"
 #include "core/problem.h"
 #include "core/store_call.h"
 
@@ -34,6 +35,8 @@ struct agent_options {
     size_t (*encode_record)(const struct cancel_record *record, char *out);
     bool (*decode_record)(struct str bytes, struct cancel_record *out);
     size_t (*encode_meta)(const struct run_meta *meta, char *out); /* room MESSAGE_MAX_BYTES each */
+    bool (*decode_meta)(struct str bytes, struct run_meta *out);
+    bool (*decode_order)(struct str bytes, struct order *out);
     size_t (*encode_link)(const struct run_link *link, char *out);
     size_t (*encode_story)(const struct stop_story *story, char *out);
 };
@@ -112,6 +115,7 @@ enum agent_event_kind {
     AGENT_TEXT_SEEN,    /* root, text = run, reason: published by hand */
     AGENT_GARBAGE_SEEN, /* root: a message that nobody understands */
     AGENT_HINTS_MISSED, /* root: messages of it may have been lost */
+    AGENT_ORDERS_SEEN,  /* something on bw:orders: there is a new order, or a hold was lifted */
     AGENT_CLIENT_CAME,  /* caller: its event stream is open (again) */
     AGENT_CLIENT_WENT,  /* caller: its last event stream closed */
     AGENT_CLIENT_SLOW,  /* caller: its stream overflowed and was closed */
@@ -280,6 +284,7 @@ bool agent_is_quarantined(const struct agent *agent); /* SIGKILL has failed: no 
 struct span agent_isolated_for(const struct agent *agent, struct instant now);
 size_t agent_live_runs(const struct agent *agent);
 size_t agent_clients_connected(const struct agent *agent);
+size_t agent_holds(const struct agent *agent); /* orders that refuse new runs here */
 struct str agent_generation(const struct agent *agent);
 
 #endif

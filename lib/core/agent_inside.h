@@ -5,6 +5,7 @@
  *   agent_want.c    effects, calls on their way, memory that lives for one step
  *   agent_held.c    cancels that hold here
  *   agent_start.c   from the ask to the start script; agent_started.c: from its answer to ours
+ *   agent_holds.c   orders that refuse new runs
  *   agent_told.c    who is hit by a cancel; agent_ladder.c: how it is stopped
  *   agent_end.c     how a run ends; agent_report.c: what Redis is told of a stop
  *   agent_sync.c    link up and down, loss, lease; agent_verdict.c: what Redis says of our runs
@@ -36,7 +37,8 @@ enum {
     FOLLOW_AGAIN_MS = 1000,
     BLOCKED_AGAIN_MS = 1000, /* is the process still shared with innocent runs? */
     RECONCILE_ROOT_MS = 1000,
-    LINK_ID_LEN = 8
+    LINK_ID_LEN = 8,
+    HOLDS_AGAIN_MS = 100 /* orders are read at most so often for hints */
 };
 
 /* An encoded record and what it says. Shared, never changed. */
@@ -106,6 +108,7 @@ struct start {
     bool claim_is_new; /* ours to drop when the start is refused */
     bool replaces;     /* a life that was carried here until now */
     bool must_exist;   /* an id that only we mint, brought by a client */
+    bool is_held;      /* an order holds new runs like this one: is it new? */
     uint32_t epoch;    /* > 0: it has been started before, in this epoch */
     unsigned waits;    /* look-ups on their way */
     struct span deadline;
@@ -123,7 +126,7 @@ struct agent_run {
     struct agent_root *root;
     struct agent_client *client;
     struct agent_process *process;
-    struct link in_root, in_client, in_process, in_report, in_sync, in_ended;
+    struct link in_root, in_client, in_process, in_report, in_sync, in_ended, in_unchecked;
     struct str id, path, incarnation, agent_name, thread, meta;
     char *moved_path;    /* path, when Redis stored another than was claimed */
     struct start *start; /* while it is pending */
@@ -158,6 +161,14 @@ struct agent_run {
     struct stop_target stop[]; /* and behind them the strings */
 };
 
+/* An order that holds. */
+struct hold {
+    struct instant until;
+    struct order order;                    /* borrows from the bytes */
+    char by[sizeof "order:" + RUN_ID_MAX]; /* of the cancels that it causes: "order:<id>" */
+    char bytes[];
+};
+
 enum call_kind {
     CALL_START = 1,
     CALL_CLAIM,
@@ -166,6 +177,7 @@ enum call_kind {
     CALL_ORIGIN,
     CALL_ORIGIN_PEEK,
     CALL_SELF,
+    CALL_HELD, /* a run that a hold matches: is it there already? */
     CALL_OWNER,
     CALL_ADOPT, /* starts */
     CALL_ASSERT,
@@ -185,7 +197,9 @@ enum call_kind {
     CALL_LEASE,
     CALL_RENEW,
     CALL_QUARANTINE,
-    CALL_QUARANTINE_READ
+    CALL_QUARANTINE_READ,
+    CALL_ORDERS,
+    CALL_ORDERS_VERSION
 };
 struct batch { /* of report or reconcile */
     size_t count;
@@ -270,6 +284,15 @@ struct agent {
     struct due due;            /* the first of these, and of the oldest held cancel */
     struct instant renew_due, reconcile_due, retry_due;
     int64_t retry_ms;
+
+    struct hold *hold[HOLDS_MAX];
+    size_t hold_count;
+    int64_t orders_version; /* that `hold` is of */
+    bool wants_orders, wants_version, orders_on_their_way;
+    struct instant orders_due; /* not read again before */
+    /* fresh runs of which nobody has said yet that no hold is newer than what refuses here; and
+     * those of them that the call on its way will speak for */
+    struct list unchecked, in_check;
 };
 
 /* ---- agent_want.c ---- */
@@ -339,6 +362,19 @@ void held_withdraw(struct agent *agent, const struct record_box *box); /* NULL i
 void held_expire(struct agent *agent);
 void held_send(struct agent *agent, struct held *held);
 void held_answered(struct agent *agent, struct call *call, const struct store_answer *answer);
+
+/* ---- agent_holds.c ---- */
+void holds_read(struct agent *agent);
+void holds_seen(struct agent *agent);  /* a hint: there may be new ones */
+void holds_check(struct agent *agent); /* is what we know of them still so? */
+void holds_due(struct agent *agent);
+void holds_answered(struct agent *agent, struct call *call, const struct store_answer *answer);
+/* Does one refuse a new run like this? NULL: none. */
+const struct hold *hold_over(const struct agent *agent, struct str root,
+                             const struct run_meta *meta);
+/* It has just started: it is stopped if a hold is found that was there before it. */
+void hold_check_run(struct agent *agent, struct agent_run *run);
+void holds_fini(struct agent *agent);
 
 /* ---- agent_start.c, agent_started.c ---- */
 void start_asked(struct agent *agent, const struct agent_event *event);

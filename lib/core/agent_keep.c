@@ -381,6 +381,7 @@ void run_drop(struct agent *agent, struct agent_run *run)
     link_remove(&run->in_client);
     link_remove(&run->in_report);
     link_remove(&run->in_sync);
+    link_remove(&run->in_unchecked);
     link_remove(&run->in_ended);
     due_release(&agent->heap, &run->due);
     client_drop_if_idle(agent, run->client);

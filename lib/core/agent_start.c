@@ -272,6 +272,8 @@ static void look_around(struct agent *agent, struct agent_run *run)
     look_for_origin(agent, run, id_str(&run->start->resumed_from));
     if (run->start->must_exist)
         look(agent, run, CALL_SELF, STORE_PEEK, run->id);
+    if (run->start->is_held)
+        look(agent, run, CALL_HELD, STORE_PEEK, run->id);
     if (run->start->waits == 0)
         start_send(agent, run);
 }
@@ -463,6 +465,22 @@ static struct agent_run *make_instead(struct agent *agent, const struct agent_ev
     return run;
 }
 
+static const char held_by_order[] =
+    "an order holds new runs like this one; a broker's /v1/orders lists it";
+
+/* Whether a run of a brought id is new only Redis knows. True: refused. */
+static bool is_held(struct agent *agent, const struct agent_event *event, struct str root)
+{
+    const struct ask_start *start = event->start;
+    if (start->epoch > 0 || hold_over(agent, root, &start->meta) == NULL)
+        return false;
+    if (start->run_id.len > 0 && agent->is_linked)
+        return false;
+    want_refusal(agent, event->ask, PROBLEM_HELD, held_by_order);
+    want_count(agent, COUNT_STARTS_REFUSED, PROBLEM_HELD, (struct wall){0});
+    return true;
+}
+
 static void refuse_for_want_of_room(struct agent *agent, uint64_t ask)
 {
     want_refusal(agent, ask, PROBLEM_OVERLOADED,
@@ -502,6 +520,8 @@ void start_asked(struct agent *agent, const struct agent_event *event)
         refuse_held(agent, event->ask, held);
         return;
     }
+    if (old == NULL && is_held(agent, event, place.root))
+        return;
     struct str meta = encode_meta(agent, start, hash);
     if (meta.len == 0) {
         want_refusal(agent, event->ask, PROBLEM_INVALID, "agent, thread or labels are too long");
@@ -513,6 +533,8 @@ void start_asked(struct agent *agent, const struct agent_event *event)
     else if (!is_full(agent))
         run = make_pending(agent, event, &place, hash, meta);
     if (run != NULL) {
+        run->start->is_held =
+            old == NULL && start->epoch == 0 && hold_over(agent, place.root, &start->meta) != NULL;
         begin(agent, run);
         return;
     }

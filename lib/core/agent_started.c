@@ -206,6 +206,7 @@ void start_without_redis(struct agent *agent, struct agent_run *run, bool is_kno
 {
     struct start *start = run->start;
     bool may_be_there = start->was_sent && !is_known_unwritten;
+    bool is_fresh = start->epoch == 0;
     const char *why_not = why_not_without_redis(agent, run);
     if (why_not != NULL) {
         start_refuse(agent, run, may_be_there ? PROBLEM_UNKNOWN_OUTCOME : PROBLEM_UNAVAILABLE,
@@ -229,6 +230,8 @@ void start_without_redis(struct agent *agent, struct agent_run *run, bool is_kno
     tell_if_hit(agent, run);
     if (isolation_forbids(agent, run))
         (void)isolation_stop(agent, run);
+    if (is_fresh)
+        hold_check_run(agent, run);
     if (agent->is_linked)
         sync_retry_later(agent);
 }
@@ -329,6 +332,7 @@ static void on_started(struct agent *agent, struct agent_run *run,
         take_back(agent, run, answer);
     else
         started(agent, run, RUN_RUNNING, answer, true);
+    hold_check_run(agent, run);
 }
 
 void start_answered(struct agent *agent, struct call *call, const struct store_answer *answer)
@@ -450,6 +454,19 @@ static void on_self(struct call *call, const struct store_answer *answer)
     start->detail = "run_id: this shape is minted here, bring another";
 }
 
+/* A hold refuses new runs, never one that goes on. */
+static void on_held(struct call *call, const struct store_answer *answer)
+{
+    struct start *start = call->run->start;
+    if (answer->verdict == SAID_OK && answer->state != RUN_NEVER)
+        return;
+    bool is_new = answer->verdict == SAID_OK || answer->verdict == SAID_UNKNOWN;
+    start->problem = is_new ? PROBLEM_HELD : PROBLEM_UNAVAILABLE;
+    start->detail = is_new ? "an order holds new runs like this one; a broker's /v1/orders lists it"
+                           : "an order holds new runs like this one, and Redis cannot be asked "
+                             "whether it is new";
+}
+
 void start_looked(struct agent *agent, struct call *call, const struct store_answer *answer)
 {
     struct agent_run *run = call->run;
@@ -470,6 +487,8 @@ void start_looked(struct agent *agent, struct call *call, const struct store_ans
         on_origin(agent, call, answer);
     else if (call->kind == CALL_ORIGIN_PEEK)
         on_origin_peek(agent, call, answer);
+    else if (call->kind == CALL_HELD)
+        on_held(call, answer);
     else
         on_self(call, answer);
     if (start->waits > 0)

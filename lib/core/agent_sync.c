@@ -16,6 +16,8 @@ void agent_set_due(struct agent *agent)
     struct instant first = instant_first(agent->renew_due, agent->reconcile_due);
     first = instant_first(first, agent->retry_due);
     first = instant_first(first, isolation_due(agent));
+    if (agent->is_linked && agent->wants_orders && !agent->orders_on_their_way)
+        first = instant_first(first, agent->orders_due);
     if (!list_is_empty(&agent->held_by_age))
         first = instant_first(first,
                               LIST_OWNER(agent->held_by_age.head.next, struct held, in_age)->until);
@@ -297,6 +299,7 @@ void link_up(struct agent *agent, const struct agent_event *event)
     agent->reconcile_due = next_reconcile(agent);
     agent_set_due(agent);
     sync_generation(agent);
+    holds_read(agent);
 }
 
 void link_down(struct agent *agent)
@@ -370,10 +373,12 @@ void sync_due(struct agent *agent)
     if (instant_reached(agent->now, agent->reconcile_due)) {
         agent->reconcile_due = next_reconcile(agent);
         sync_begin(agent, true);
+        holds_check(agent);
     }
     if (instant_reached(agent->now, agent->retry_due))
         retry(agent);
     isolation_look(agent);
+    holds_due(agent);
     held_expire(agent);
     agent_set_due(agent);
 }

@@ -98,6 +98,11 @@ size_t agent_clients_connected(const struct agent *agent)
     return agent->open_clients;
 }
 
+size_t agent_holds(const struct agent *agent)
+{
+    return agent->hold_count;
+}
+
 struct str agent_generation(const struct agent *agent)
 {
     return str_of(agent->generation);

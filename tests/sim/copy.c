@@ -88,6 +88,9 @@ static size_t answer_bytes(const struct store_answer *answer)
         bytes += answer->item[i].ban.len + answer->item[i].record.len;
     for (size_t i = 0; i < answer->list_count; i++)
         bytes += answer->list[i].len;
+    for (size_t i = 0; i < answer->order_count; i++)
+        bytes +=
+            answer->order[i].id.len + answer->order[i].record.len + answer->order[i].progress.len;
     return bytes;
 }
 
@@ -96,9 +99,11 @@ struct store_answer *copy_answer(const struct store_answer *answer)
     size_t items = answer->item_count * sizeof *answer->item;
     size_t scores = answer->score != NULL ? answer->list_count * sizeof *answer->score : 0;
     size_t list = answer->list_count * sizeof *answer->list;
+    size_t orders = answer->order_count * sizeof *answer->order;
     struct store_answer *copy =
-        block(sizeof *answer + items + scores + list + answer_bytes(answer));
-    struct store_item *item = (struct store_item *)(copy + 1);
+        block(sizeof *answer + orders + items + scores + list + answer_bytes(answer));
+    struct store_order *order = (struct store_order *)(copy + 1);
+    struct store_item *item = (struct store_item *)(void *)((char *)order + orders);
     int64_t *score = (int64_t *)((char *)item + items);
     struct str *texts = (struct str *)((char *)score + scores);
     char *to = (char *)texts + list;
@@ -115,6 +120,13 @@ struct store_answer *copy_answer(const struct store_answer *answer)
         if (scores > 0)
             score[i] = answer->score[i];
     }
+    for (size_t i = 0; i < answer->order_count; i++) {
+        order[i] = answer->order[i];
+        move_text(&order[i].id, &to);
+        move_text(&order[i].record, &to);
+        move_text(&order[i].progress, &to);
+    }
+    copy->order = order;
     copy->item = item;
     copy->list = texts;
     copy->score = scores > 0 ? score : NULL;

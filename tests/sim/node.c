@@ -264,6 +264,10 @@ void node_message(struct sim *sim, struct node *node, struct str root, bool watc
         feed_cancels(sim, node, (struct cancels_event){.kind = CANCELS_HINT, .root = root});
         return;
     }
+    if (root.len == 0) {
+        node_feed(sim, node, (struct agent_event){.kind = AGENT_ORDERS_SEEN});
+        return;
+    }
     if (wire_message_decode(bytes, &message) == ERR_OK && message.kind == MESSAGE_CANCEL) {
         event.kind = AGENT_CANCEL_SEEN;
         event.record = &message.cancel;
@@ -349,6 +353,8 @@ static struct agent *new_agent(struct sim *sim, const struct node *node)
         .encode_record = api_encode_record,
         .decode_record = api_decode_record,
         .encode_meta = api_encode_meta,
+        .decode_meta = api_decode_meta,
+        .decode_order = api_decode_order,
         .encode_link = api_encode_link,
         .encode_story = api_encode_story,
     });
@@ -406,6 +412,8 @@ void node_start(struct sim *sim, struct node *node)
     node->broker = node->is_broker ? new_broker(node) : NULL;
     set_deadline(node);
     tell(sim, "%s starts", node->name);
+    if (node->agent != NULL)
+        redis_subscribe(sim, node, STR_NONE, false, true);
     redis_connect(sim, node);
 }
 

@@ -37,6 +37,8 @@ struct agent_options agent_world_options(void)
         .encode_record = api_encode_record,
         .decode_record = api_decode_record,
         .encode_meta = api_encode_meta,
+        .decode_meta = api_decode_meta,
+        .decode_order = api_decode_order,
         .encode_link = api_encode_link,
         .encode_story = api_encode_story,
     };
@@ -147,13 +149,19 @@ static void tell_count(struct buf *said, const struct agent_effect *effect)
         buf_addf(said, "count %s\n", name[effect->which]);
 }
 
+/* What goes on all the time beside every story. */
+static bool is_shown(enum store_op op)
+{
+    return op != STORE_LEASE_RENEW && op != STORE_ORDERS_READ && op != STORE_ORDERS_VERSION;
+}
+
 static void tell(struct agent_world *world, const struct agent_effect *effect)
 {
     struct buf *said = &world->said;
     switch (effect->kind) {
     case DO_CALL:
         note_open(world, effect);
-        if (effect->call.op != STORE_LEASE_RENEW)
+        if (is_shown(effect->call.op))
             tell_call(said, &effect->call);
         break;
     case DO_SUBSCRIBE:
@@ -317,6 +325,7 @@ void world_link_up(struct agent_world *world, const char *server, const char *ge
         world_says(world, STORE_LEASE, SAID_OK);
     while (world_open(world, STORE_HELD_ADD) > 0)
         world_says(world, STORE_HELD_ADD, SAID_OK);
+    world_says(world, STORE_ORDERS_READ, SAID_OK);
 }
 
 void world_link_down(struct agent_world *world)

@@ -2,8 +2,8 @@
  * a line for each effect, so that a test reads like the story that it checks.
  *
  * Runs, clients and replicas are plain words; a client's token hash is its name. Renewals of the
- * lease, news that concern no run, counts of times (told, stopped) and of refused starts are not
- * shown. */
+ * lease, reads of orders, news that concern no run, counts of times (told, stopped) and of refused
+ * starts are not shown. */
 #ifndef SUPPORT_AGENT_WORLD_H
 #define SUPPORT_AGENT_WORLD_H
 

@@ -28,7 +28,7 @@ void model_set_tombstone_ttl(struct model *model, struct span ttl);
 /* What was published since the messages were last forgotten, in order: by the scripts and by
  * STORE_PUBLISH. The caller delivers them to whoever it thinks is subscribed. */
 struct model_message {
-    struct str root; /* "": on bw:fleet */
+    struct str root; /* "": on bw:orders */
     bool watch;      /* on bw:{root}:watch, else on bw:{root} */
     struct str bytes;
 };
