@@ -84,26 +84,6 @@ static bool take_stop(const struct http_request *request, const json_t *list, st
 
 /* ---- labels and references ----------------------------------------------------------------- */
 
-static bool take_labels(const json_t *labels, struct run_meta *meta, struct api_fault *fault)
-{
-    enum { LABEL_KEY_MAX = 64 };
-    const char *key;
-    json_t *value;
-    json_object_foreach((json_t *)labels, key, value) /* only read: jansson's macro wants it so */
-    {
-        size_t len = strlen(key);
-        if (len == 0 || len > LABEL_KEY_MAX)
-            return api_fault(fault, PROBLEM_INVALID, "labels", "a label's name has 1 to %d bytes",
-                             LABEL_KEY_MAX);
-        if (!json_is_string(value) || json_string_length(value) > WORD_MAX)
-            return api_fault(fault, PROBLEM_INVALID, "labels",
-                             "label '%s' must be a string of at most %d bytes", key, WORD_MAX);
-        meta->label[meta->label_count++] =
-            (struct label){{key, len}, {json_string_value(value), json_string_length(value)}};
-    }
-    return true;
-}
-
 /* "<root>/<run>", or a run alone where `alone` allows it. */
 static bool names_a_run(struct str text, bool alone)
 {
@@ -230,7 +210,7 @@ static bool take_start(struct agentd *d, struct http_request *request,
         return api_fault(fault, PROBLEM_INVALID, "linked_from", "linked_from must be <root>/<run>");
     if (asked->epoch > 0 && asked->run_id.len == 0)
         return api_fault(fault, PROBLEM_INVALID, "epoch", "epoch adopts a run: name its run_id");
-    return (asked->labels == NULL || take_labels(asked->labels, &out->meta, fault))
+    return (asked->labels == NULL || api_take_labels(asked->labels, out->meta.label, &out->meta.label_count, fault))
            && (asked->stop == NULL || take_stop(request, asked->stop, out, fault))
            && take_place(d, request, asked, out, room, fault);
 }

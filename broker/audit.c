@@ -59,6 +59,8 @@ static const char *via(const struct cancel_ask *asked)
 {
     if (asked == NULL || asked->hops > 0)
         return asked == NULL ? "broker" : "link";
+    if ((asked->ask & OURS) != 0 && (asked->ask & OF_ORDER) != 0)
+        return "order";
     return (asked->ask & OURS) != 0 && str_is(asked->reason, "deadline") ? "deadline" : "broker";
 }
 

@@ -41,9 +41,8 @@ static void keep(char **free_room, struct str *text)
 }
 
 /* The two cores are never stepped from within each other's effects in a circle. */
-static void ask_cancel_soon(struct brokerd *d, const struct broker_effect *effect)
+static void ask_cancel_soon(struct brokerd *d, struct cancel_ask asked, uint64_t ask)
 {
-    struct cancel_ask asked = effect->cancel;
     struct str *texts[] = {&asked.run, &asked.root,     &asked.reason,
                            &asked.by,  &asked.trace_id, &asked.cause};
     size_t bytes = 0;
@@ -57,7 +56,7 @@ static void ask_cancel_soon(struct brokerd *d, const struct broker_effect *effec
     char *room = later->text;
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++)
         keep(&room, texts[i]);
-    asked.ask = effect->ask | OURS;
+    asked.ask = ask | OURS;
     later->asked = asked;
     list_add_last(&d->later, &later->in_order);
 }
@@ -95,7 +94,7 @@ static void carry_out(struct brokerd *d, const struct broker_effect *effect)
         upstream_send(d, &effect->call, effect->token);
         break;
     case BROKER_DO_ASK_CANCEL:
-        ask_cancel_soon(d, effect);
+        ask_cancel_soon(d, effect->cancel, effect->ask);
         break;
     case BROKER_DO_LOG:
         log_fact(effect);
@@ -120,6 +119,42 @@ void feed_core(struct brokerd *d, struct broker_event event)
     set_alarm(d);
 }
 
+/* ---- orders --------------------------------------------------------------------------------- */
+static void carry_out_order(struct brokerd *d, const struct orders_effect *effect)
+{
+    switch (effect->kind) {
+    case ORDERS_DO_CALL:
+        upstream_send(d, &effect->call, effect->token);
+        break;
+    case ORDERS_DO_ASK_CANCEL:
+        ask_cancel_soon(d, effect->cancel, effect->ask | OF_ORDER);
+        break;
+    case ORDERS_DO_ANSWER:
+        answer_order(d, effect->ask, &effect->result);
+        break;
+    case ORDERS_DO_LOG:
+        log_order(&effect->result);
+        metric_add(&d->numbers.orders, 1);
+        break;
+    }
+}
+
+void feed_orders(struct brokerd *d, struct orders_event event)
+{
+    if (d->closing)
+        return;
+    event.at = brokerd_now(d);
+    event.wall = brokerd_wall();
+    d->busy++;
+    if (orders_step(d->orders, &event, &d->orders_todo) != ERR_OK)
+        log_error("order event refused", "because=\"out of memory\"");
+    for (size_t i = 0; i < d->orders_todo.count; i++)
+        carry_out_order(d, &d->orders_todo.item[i]);
+    d->busy--;
+    settle(d);
+    set_alarm(d);
+}
+
 /* ---- cancels -----------------------------------------------------------------------------------
  */
 static void cancel_answered(struct brokerd *d, uint64_t ask, const struct cancel_result *result)
@@ -129,7 +164,11 @@ static void cancel_answered(struct brokerd *d, uint64_t ask, const struct cancel
                                                                   : OUTCOME_ACCEPTED;
     if (!result->dry_run)
         metric_add(&d->numbers.cancels[outcome], 1);
-    if ((ask & OURS) != 0)
+    if ((ask & OURS) != 0 && (ask & OF_ORDER) != 0)
+        feed_orders(d, (struct orders_event){.kind = ORDERS_CANCEL_ANSWERED,
+                                             .ask = ask & ~(OURS | OF_ORDER),
+                                             .result = result});
+    else if ((ask & OURS) != 0)
         feed_core(d, (struct broker_event){
                          .kind = BROKER_CANCEL_ANSWERED, .ask = ask & ~OURS, .result = result});
     else
@@ -173,7 +212,7 @@ void feed_cancels(struct brokerd *d, struct cancels_event event)
     set_alarm(d);
 }
 
-/* ---- one timer for both cores ------------------------------------------------------------------
+/* ---- one timer for all cores ------------------------------------------------------------------
  */
 static void on_alarm(uv_timer_t *timer)
 {
@@ -182,6 +221,8 @@ static void on_alarm(uv_timer_t *timer)
         feed_core(d, (struct broker_event){.kind = BROKER_TIME_PASSED});
     if (!d->closing && instant_reached(brokerd_now(d), cancels_deadline(d->cancels)))
         feed_cancels(d, (struct cancels_event){.kind = CANCELS_TIME_PASSED});
+    if (!d->closing && instant_reached(brokerd_now(d), orders_deadline(d->orders)))
+        feed_orders(d, (struct orders_event){.kind = ORDERS_TIME_PASSED});
     set_alarm(d);
 }
 
@@ -190,6 +231,7 @@ void set_alarm(struct brokerd *d)
     if (d->closing || d->busy > 0)
         return;
     struct instant due = instant_first(broker_deadline(d->core), cancels_deadline(d->cancels));
+    due = instant_first(due, orders_deadline(d->orders));
     if (due.ms == INSTANT_NEVER.ms) {
         uv_timer_stop(&d->alarm);
         return;
@@ -254,7 +296,17 @@ static bool make_cores(struct brokerd *d)
         .decode = api_decode_record,
         .encode_link = api_encode_link,
     });
-    return d->core != NULL && d->cancels != NULL;
+    d->orders = orders_new(&(struct orders_options){
+        .id = str_of(d->id),
+        .remember = SECONDS(15 * 60),
+        .jobs_max = ORDERS_AT_ONCE,
+        .token_base = ORDERS_TOKEN_BASE,
+        .decode_order = api_decode_order,
+        .decode_meta = api_decode_meta,
+        .decode_progress = api_decode_progress,
+        .encode_progress = api_encode_progress,
+    });
+    return d->core != NULL && d->cancels != NULL && d->orders != NULL;
 }
 
 static enum err open_store(struct brokerd *d, const char **why)
@@ -308,8 +360,11 @@ static void free_memory(struct brokerd *d)
         mem_free(LIST_OWNER(at, struct later, in_order));
     broker_free(d->core);
     cancels_free(d->cancels);
+    orders_free(d->orders);
     mem_free(d->todo.item);
     mem_free(d->cancels_todo.item);
+    mem_free(d->orders_todo.item);
+    orders_asked_fini(d);
     asks_fini(d);
     reads_fini(d);
     audit_fini(d);

@@ -4,7 +4,7 @@
  * upstream.c   what comes from Redis
  * routes.c     what comes over HTTP: cancels and the small answers; reads.c those that read a tree
  * listing.c    GET /v1/runs; tree_json.c trees and nodes as JSON; events.c event streams
- * audit.c      who asked what; numbers.c metrics */
+ * orders.c     /v1/orders; audit.c who asked what; numbers.c metrics */
 #ifndef BROKER_INSIDE_H
 #define BROKER_INSIDE_H
 
@@ -15,12 +15,15 @@
 #include "broker/numbers.h"
 #include "core/broker.h"
 #include "core/cancels.h"
+#include "core/orders.h"
 #include "io/http_server.h"
 #include "store/store.h"
 
 #define CANCELS_TOKEN_BASE (UINT64_C(1) << 62)
-#define OURS               (UINT64_C(1) << 63) /* in an ask: the broker core asked, not a client */
-enum { READS_MAX = 1000, STREAMS_MAX = 1000, BROKER_NAME_MAX = 64 };
+#define ORDERS_TOKEN_BASE  (UINT64_C(1) << 61)
+#define OURS               (UINT64_C(1) << 63) /* in an ask: a core asked, not a client: */
+#define OF_ORDER           (UINT64_C(1) << 62) /* ... that of the orders */
+enum { ORDERS_AT_ONCE = 64, READS_MAX = 1000, STREAMS_MAX = 1000, BROKER_NAME_MAX = 64 };
 
 /* A request that is answered later. What owns one begins with it. */
 struct pending {
@@ -47,6 +50,8 @@ struct brokerd {
     struct cancels_effects cancels_todo;
     struct broker *core;
     struct broker_effects todo;
+    struct orders *orders;
+    struct orders_effects orders_todo;
     struct store *store;
     struct http_server *http;
     unsigned busy;       /* cores being stepped right now, one within the other */
@@ -58,7 +63,7 @@ struct brokerd {
     bool closing;
     int exit_code;
 
-    struct map asks; /* open cancels, by id as bytes */
+    struct map asks, open_orders; /* open cancels and orders, by id as bytes */
     uint64_t last_ask;
     struct list reads; /* open GETs */
     size_t read_count;
@@ -87,6 +92,7 @@ struct instant brokerd_now(struct brokerd *d);
 struct wall brokerd_wall(void);
 void feed_cancels(struct brokerd *d, struct cancels_event event);
 void feed_core(struct brokerd *d, struct broker_event event);
+void feed_orders(struct brokerd *d, struct orders_event event);
 void set_alarm(struct brokerd *d);
 void brokerd_give_up(struct brokerd *d); /* close everything; exit code 1 */
 
@@ -118,6 +124,16 @@ void serve_tree(void *owner, struct http_request *request, const struct str part
 void serve_resume(void *owner, struct http_request *request, const struct str part[API_PARTS_MAX]);
 void serve_audit(void *owner, struct http_request *request, const struct str part[API_PARTS_MAX]);
 void serve_runs(void *owner, struct http_request *request, const struct str part[API_PARTS_MAX]);
+
+/* ---- orders.c ------------------------------------------------------------------------------ */
+void serve_order_ask(void *owner, struct http_request *request,
+                     const struct str part[API_PARTS_MAX]);
+void serve_orders(void *owner, struct http_request *request, const struct str part[API_PARTS_MAX]);
+void serve_order(void *owner, struct http_request *request, const struct str part[API_PARTS_MAX]);
+void serve_lift(void *owner, struct http_request *request, const struct str part[API_PARTS_MAX]);
+void answer_order(struct brokerd *d, uint64_t ask, const struct order_result *result);
+void log_order(const struct order_result *result);
+void orders_asked_fini(struct brokerd *d);
 
 /* ---- tree_json.c --------------------------------------------------------------------------- */
 struct tree_view {

@@ -63,6 +63,8 @@ void numbers_print(struct numbers *numbers, const struct broker *core, bool link
         {"brakewire_deadlines_enforced_total",
          "Deadlines of runs whose agentd was gone, enforced here.", METRIC_COUNTER,
          &numbers->deadlines, 1},
+        {"brakewire_orders_carried_out_total", "Fleet orders whose scan ended here.",
+         METRIC_COUNTER, &numbers->orders, 1},
         {"brakewire_links_followed_total", "Links to other trees that were cancelled from here.",
          METRIC_COUNTER, &numbers->links, 1},
         {"brakewire_published_again_total",

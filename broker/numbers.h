@@ -10,7 +10,7 @@ enum cancel_outcome { OUTCOME_ACCEPTED, OUTCOME_ALREADY, OUTCOME_REFUSED, OUTCOM
 /* An object with one owner; it must not move. */
 struct numbers {
     struct metric_series cancels[OUTCOME_COUNT];
-    struct metric_series runs_lost, deadlines, links, published, malformed, not_durable;
+    struct metric_series runs_lost, deadlines, links, published, malformed, not_durable, orders;
     struct metric_series replicas[2], suspect, suspended, link_up, holds_lock, build;
 };
 

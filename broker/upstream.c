@@ -19,6 +19,9 @@ static void on_answered(void *owner, uint64_t token, const struct store_answer *
     if (token >= CANCELS_TOKEN_BASE)
         feed_cancels(
             d, (struct cancels_event){.kind = CANCELS_ANSWER, .token = token, .answer = answer});
+    else if (token >= ORDERS_TOKEN_BASE)
+        feed_orders(d,
+                    (struct orders_event){.kind = ORDERS_ANSWER, .token = token, .answer = answer});
     else
         feed_core(d,
                   (struct broker_event){.kind = BROKER_ANSWER, .token = token, .answer = answer});
@@ -94,6 +97,7 @@ static void link_is_up(struct brokerd *d, bool lost)
     feed_cancels(
         d, (struct cancels_event){.kind = CANCELS_LINK_UP, .lost = lost, .generation = generation});
     feed_core(d, (struct broker_event){.kind = BROKER_LINK_UP, .lost = lost});
+    feed_orders(d, (struct orders_event){.kind = ORDERS_LINK_UP, .lost = lost});
     audit_send_waiting(d);
 }
 
@@ -240,6 +244,7 @@ static void on_down(void *owner, struct str why)
         return;
     feed_cancels(d, (struct cancels_event){.kind = CANCELS_LINK_DOWN});
     feed_core(d, (struct broker_event){.kind = BROKER_LINK_DOWN});
+    feed_orders(d, (struct orders_event){.kind = ORDERS_LINK_DOWN});
 }
 
 static void on_closed(void *owner)

@@ -15,6 +15,7 @@
 
 #include "base/mono.h"
 #include "core/cancels.h"
+#include "core/order.h"
 #include "core/problem.h"
 #include "io/http_server.h"
 
@@ -74,6 +75,9 @@ bool api_read_members(struct http_request *request, const json_t *object,
 bool api_fault(struct api_fault *fault, enum problem problem, const char *member,
                const char *format, ...) __attribute__((format(printf, 4, 5)));
 void api_answer_fault(struct http_request *request, const struct api_fault *fault);
+/* An object of at most LABELS_MAX members (the table has seen to that), lent by the JSON. */
+bool api_take_labels(const json_t *labels, struct label *out, size_t *count,
+                     struct api_fault *fault);
 
 /* Refuses query names that are not in the NULL-terminated `allowed` (422). */
 bool api_check_query(struct http_request *request, const char *const allowed[]);
@@ -132,8 +136,26 @@ json_t *api_cancel_answer(const struct cancel_result *result, const struct api_c
 /* The whole answer: a problem, or 202 requested, or 200 when what was waited for is true. */
 void api_answer_cancel(struct http_request *request, const struct cancel_result *result,
                        const struct api_cancel_about *about);
-/* One entry of bw:audit. via: broker agentd channel deadline parent_ended lost link. asked may be
- * NULL. */
+/* ---- orders: /v1/orders of the broker ------------------------------------------------------ */
+
+struct api_order_ask {  /* strings are lent by the body */
+    struct order order; /* by: "user" unless it was given; at: the caller's */
+    bool dry_run;
+    int64_t expect_at_most; /* -1 */
+};
+bool api_order_ask(struct http_request *request, const json_t *body, struct api_order_ask *out);
+
+struct api_order_about {
+    struct str id;
+    bool already, dry_run;
+    const struct order_progress *progress; /* NULL: nobody has begun it */
+    struct span hold_left;
+    struct wall lifted;
+};
+json_t *api_order(const struct order *order, const struct api_order_about *about);
+
+/* One entry of bw:audit. via: broker agentd channel deadline parent_ended lost link order. asked
+ * may be NULL. */
 json_t *api_audit_entry(struct wall at, const struct cancel_result *result,
                         const struct cancel_ask *asked, const char *via, struct str from);
 

@@ -224,3 +224,25 @@ bool api_read_members(struct http_request *request, const json_t *object,
     api_answer_fault(request, &fault);
     return false;
 }
+
+bool api_take_labels(const json_t *labels, struct label *out, size_t *count,
+                     struct api_fault *fault)
+{
+    enum { LABEL_KEY_MAX = 64, LABEL_VALUE_MAX = 256 };
+    const char *key;
+    json_t *value;
+    json_object_foreach((json_t *)labels, key, value) /* only read: jansson's macro wants it so */
+    {
+        size_t len = strlen(key);
+        if (len == 0 || len > LABEL_KEY_MAX)
+            return api_fault(fault, PROBLEM_INVALID, "labels", "a label's name has 1 to %d bytes",
+                             LABEL_KEY_MAX);
+        if (!json_is_string(value) || json_string_length(value) > LABEL_VALUE_MAX)
+            return api_fault(fault, PROBLEM_INVALID, "labels",
+                             "label '%s' must be a string of at most %d bytes", key,
+                             LABEL_VALUE_MAX);
+        out[(*count)++] =
+            (struct label){{key, len}, {json_string_value(value), json_string_length(value)}};
+    }
+    return true;
+}
