@@ -13,31 +13,19 @@ struct cancel_settings {
     bool dry_run, children_only;
 };
 
-static void set_text(json_t *body, const char *member, const char *text)
-{
-    if (text != NULL)
-        json_object_set_new(body, member, json_string(text));
-}
-
-static void set_number(json_t *body, const char *member, int64_t number)
-{
-    if (number >= 0)
-        json_object_set_new(body, member, json_integer(number));
-}
-
 static json_t *body_of(const struct cancel_settings *cancel)
 {
     json_t *body = json_object();
-    set_text(body, "action", cancel->action);
-    set_text(body, "reason", cancel->reason);
-    set_text(body, "by", cancel->by);
-    set_text(body, "root", cancel->root);
-    set_text(body, "wait", cancel->wait);
-    set_text(body, "if_unknown", cancel->if_unknown);
-    set_text(body, "durability", cancel->durability);
-    set_number(body, "timeout_ms", cancel->timeout.ms);
-    set_number(body, "grace_ms", cancel->grace.ms);
-    set_number(body, "expect_at_most", cancel->expect_at_most);
+    json_set_text(body, "action", cancel->action);
+    json_set_text(body, "reason", cancel->reason);
+    json_set_text(body, "by", cancel->by);
+    json_set_text(body, "root", cancel->root);
+    json_set_text(body, "wait", cancel->wait);
+    json_set_text(body, "if_unknown", cancel->if_unknown);
+    json_set_text(body, "durability", cancel->durability);
+    json_set_number(body, "timeout_ms", cancel->timeout.ms);
+    json_set_number(body, "grace_ms", cancel->grace.ms);
+    json_set_number(body, "expect_at_most", cancel->expect_at_most);
     if (cancel->dry_run)
         json_object_set_new(body, "dry_run", json_true());
     if (cancel->children_only)

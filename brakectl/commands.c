@@ -7,8 +7,9 @@
 #include <unistd.h>
 
 static const struct command *const commands[] = {
-    &command_up,     &command_demo,   &command_exec,    &command_runs,  &command_tree,
-    &command_cancel, &command_events, &command_replica, &command_check, &command_demo_agent,
+    &command_up,      &command_demo,   &command_exec,       &command_runs,
+    &command_tree,    &command_cancel, &command_order,      &command_events,
+    &command_replica, &command_check,  &command_demo_agent,
 };
 enum { COMMAND_COUNT = sizeof commands / sizeof *commands };
 

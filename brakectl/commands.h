@@ -26,7 +26,8 @@ enum { SETTINGS_MAX = 1024 };
 #define COMMAND_SETTINGS(type) .settings_size = sizeof(type)
 
 extern const struct command command_cancel, command_check, command_demo, command_demo_agent,
-    command_events, command_exec, command_replica, command_runs, command_tree, command_up;
+    command_events, command_exec, command_order, command_replica, command_runs, command_tree,
+    command_up;
 
 /* Everything but main(). */
 int commands_main(int argc, char *argv[]);

@@ -125,6 +125,37 @@ bool json_is_yes(const json_t *json, const char *member)
     return json_is_true(json_object_get(json, member));
 }
 
+void json_set_text(json_t *json, const char *member, const char *text)
+{
+    if (text != NULL)
+        json_object_set_new(json, member, json_string(text));
+}
+
+void json_set_number(json_t *json, const char *member, int64_t number)
+{
+    if (number >= 0)
+        json_object_set_new(json, member, json_integer(number));
+}
+
+bool json_set_labels(json_t *json, const struct flag_list *labels)
+{
+    json_t *object = json_object();
+    for (size_t i = 0; i < labels->count; i++) {
+        const char *mark = strchr(labels->item[i], '=');
+        if (mark == NULL || mark == labels->item[i]) {
+            fprintf(stderr, "brakectl: --label '%s': wanted KEY=VALUE\n", labels->item[i]);
+            json_decref(object);
+            return false;
+        }
+        json_object_setn_new(object, labels->item[i], (size_t)(mark - labels->item[i]),
+                             json_string(mark + 1));
+    }
+    if (labels->count > 0)
+        json_object_set(json, "labels", object);
+    json_decref(object);
+    return true;
+}
+
 void json_show(const json_t *json)
 {
     json_dumpf(json, stdout,

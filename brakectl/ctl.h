@@ -60,6 +60,11 @@ int answer_complain(const struct ctl *ctl, const struct answer *answer, const ch
 const char *json_text(const json_t *json, const char *member);
 int64_t json_number(const json_t *json, const char *member);
 bool json_is_yes(const json_t *json, const char *member);
+/* Members of a request; nothing is set where there is nothing to say (NULL, a negative number). */
+void json_set_text(json_t *json, const char *member, const char *text);
+void json_set_number(json_t *json, const char *member, int64_t number);
+/* KEY=VALUE each, as the object `labels`. False: one of them is not, said why on stderr. */
+bool json_set_labels(json_t *json, const struct flag_list *labels);
 /* One line, or laid out when stdout is a terminal. */
 void json_show(const json_t *json);
 

@@ -27,31 +27,6 @@ static bool make_secret(char out[SECRET_LEN + 1])
     return true;
 }
 
-static void set_text(json_t *request, const char *member, const char *text)
-{
-    if (text != NULL)
-        json_object_set_new(request, member, json_string(text));
-}
-
-static bool set_labels(json_t *request, const struct flag_list *labels)
-{
-    json_t *object = json_object();
-    for (size_t i = 0; i < labels->count; i++) {
-        const char *mark = strchr(labels->item[i], '=');
-        if (mark == NULL || mark == labels->item[i]) {
-            fprintf(stderr, "brakectl: --label '%s': wanted KEY=VALUE\n", labels->item[i]);
-            json_decref(object);
-            return false;
-        }
-        json_object_setn_new(object, labels->item[i], (size_t)(mark - labels->item[i]),
-                             json_string(mark + 1));
-    }
-    if (labels->count > 0)
-        json_object_set(request, "labels", object);
-    json_decref(object);
-    return true;
-}
-
 /* Where the run stands in the tree: what was said here, or what our own environment says. */
 static void set_context(json_t *request, const struct exec_settings *settings)
 {
@@ -59,12 +34,12 @@ static void set_context(json_t *request, const struct exec_settings *settings)
         json_object_set_new(request, "entry", json_true());
         return;
     }
-    set_text(request, "parent", settings->parent);
-    set_text(request, "root", settings->root);
+    json_set_text(request, "parent", settings->parent);
+    json_set_text(request, "root", settings->root);
     if (settings->baggage != NULL)
-        set_text(request, "baggage", settings->baggage);
+        json_set_text(request, "baggage", settings->baggage);
     else if (settings->parent == NULL && settings->root == NULL)
-        set_text(request, "baggage", getenv(BRAKEWIRE_ENV_BAGGAGE));
+        json_set_text(request, "baggage", getenv(BRAKEWIRE_ENV_BAGGAGE));
 }
 
 static json_t *with_grace(json_t *target, struct span grace)
@@ -95,17 +70,17 @@ static json_t *stop_targets(const struct exec_run *run, const struct exec_settin
 
 static void set_policies(json_t *request, const struct exec_settings *settings)
 {
-    set_text(request, "run_id", settings->run_id);
-    set_text(request, "agent", settings->agent);
-    set_text(request, "thread_id", settings->thread);
-    set_text(request, "on_end", settings->on_end);
-    set_text(request, "on_lost", settings->on_lost);
-    set_text(request, "on_client_gone", settings->on_client_gone);
-    set_text(request, "when_isolated", settings->when_isolated);
-    set_text(request, "collateral", settings->collateral);
-    set_text(request, "linked_from", settings->linked_from);
-    set_text(request, "retry_of", settings->retry_of);
-    set_text(request, "resumed_from", settings->resumed_from);
+    json_set_text(request, "run_id", settings->run_id);
+    json_set_text(request, "agent", settings->agent);
+    json_set_text(request, "thread_id", settings->thread);
+    json_set_text(request, "on_end", settings->on_end);
+    json_set_text(request, "on_lost", settings->on_lost);
+    json_set_text(request, "on_client_gone", settings->on_client_gone);
+    json_set_text(request, "when_isolated", settings->when_isolated);
+    json_set_text(request, "collateral", settings->collateral);
+    json_set_text(request, "linked_from", settings->linked_from);
+    json_set_text(request, "retry_of", settings->retry_of);
+    json_set_text(request, "resumed_from", settings->resumed_from);
     if (settings->strict)
         json_object_set_new(request, "strict", json_true());
     if (settings->deadline.ms >= 0)
@@ -124,9 +99,9 @@ bool exec_run_init(struct exec_run *run, const struct ctl *ctl,
     }
     set_context(run->request, settings);
     set_policies(run->request, settings);
-    set_text(run->request, "incarnation", incarnation);
+    json_set_text(run->request, "incarnation", incarnation);
     json_object_set_new(run->request, "stop", stop_targets(run, settings, command));
-    return set_labels(run->request, &settings->labels);
+    return json_set_labels(run->request, &settings->labels);
 }
 
 void exec_run_fini(struct exec_run *run)
@@ -165,7 +140,7 @@ static void remember(struct exec_run *run, const json_t *json)
     snprintf(run->run_id, sizeof run->run_id, "%s", json_text(json, "run_id"));
     snprintf(run->root, sizeof run->root, "%s", json_text(json, "root"));
     run->epoch = json_number(json, "epoch");
-    set_text(run->request, "run_id", run->run_id);
+    json_set_text(run->request, "run_id", run->run_id);
     environment_make(run, json_text(json, "baggage"));
 }
 
