@@ -119,7 +119,9 @@ static void on_message(void *owner, struct str root, bool watch, struct str byte
 /* Its slot has moved to another server of the cluster: what was said between the two is lost. */
 static void on_missed(void *owner, struct str root, bool watch)
 {
-    if (watch)
+    if (root.len == 0)
+        feed(owner, (struct agent_event){.kind = AGENT_ORDERS_SEEN});
+    else if (watch)
         feed_cancels(owner, (struct cancels_event){.kind = CANCELS_HINT, .root = root});
     else
         feed(owner, (struct agent_event){.kind = AGENT_HINTS_MISSED, .root = root});
