@@ -1,9 +1,9 @@
 /* Orders that refuse new runs.
  *
- * What holds is read at every link-up, when something is said on bw:orders, and when the version has
- * changed: that is asked at every reconcile, and once more behind each fresh start. The order was
- * written before the fleet is scanned for it, so a run that started before the order is found by
- * the scan, and one that started after it by its agentd, here. A hold refuses fresh starts only,
+ * What holds is read at every link-up, when something is said on bw:orders, and when the version
+ * has changed: that is asked at every reconcile, and once more behind each fresh start. The order
+ * was written before the fleet is scanned for it, so a run that started before the order is found
+ * by the scan, and one that started after it by its agentd, here. A hold refuses fresh starts only,
  * never an adoption or an assertion, and in mode observe nothing. */
 #include "base/mem.h"
 #include "core/agent_inside.h"
