@@ -210,7 +210,8 @@ static bool take_start(struct agentd *d, struct http_request *request,
         return api_fault(fault, PROBLEM_INVALID, "linked_from", "linked_from must be <root>/<run>");
     if (asked->epoch > 0 && asked->run_id.len == 0)
         return api_fault(fault, PROBLEM_INVALID, "epoch", "epoch adopts a run: name its run_id");
-    return (asked->labels == NULL || api_take_labels(asked->labels, out->meta.label, &out->meta.label_count, fault))
+    return (asked->labels == NULL
+            || api_take_labels(asked->labels, out->meta.label, &out->meta.label_count, fault))
            && (asked->stop == NULL || take_stop(request, asked->stop, out, fault))
            && take_place(d, request, asked, out, room, fault);
 }
