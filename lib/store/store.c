@@ -157,7 +157,9 @@ void store_unsubscribe(struct store *store, struct str root, bool watch)
 {
     struct str channel = channel_of(store, root, watch);
     struct subscription *subscription = map_find(&store->subscriptions, channel);
-    assert(subscription != NULL && subscription->count > 0);
+    if (subscription == NULL)
+        return; /* there was no memory for it */
+    assert(subscription->count > 0);
     if (--subscription->count > 0)
         return;
     /* When this is not sent the server goes on publishing to us; that is only ignored. */

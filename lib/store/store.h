@@ -54,7 +54,7 @@ enum err store_send(struct store *store, const struct store_call *call, store_an
 /* root "": where orders are announced.
  * Confirmed before any call on that root sent after it is carried out. Subscriptions are
  * remembered and renewed before on_up is called again. Counted: as many unsubscribes as subscribes.
- */
+ * One that failed may be taken back, too: nothing happens. */
 enum err store_subscribe(struct store *store, struct str root, bool watch) MUST_CHECK;
 void store_unsubscribe(struct store *store, struct str root, bool watch);
 struct redis_router *store_router(struct store *store); /* lends, for stats and other commands */

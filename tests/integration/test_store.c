@@ -12,6 +12,7 @@
 #include <hiredis/hiredis.h>
 
 #include "core/tree.h"
+#include "store/command.h"
 #include "store/store.h"
 #include "support/redis_server.h"
 
@@ -358,6 +359,18 @@ static void subscriptions_are_counted(void **state)
     assert_int_equal(scene->messages, 1);
 }
 
+static void a_subscription_that_failed_may_be_taken_back(void **state)
+{
+    struct scene *scene = *state;
+    char root[COMMAND_SCRATCH];
+    memset(root, 'r', sizeof root);
+    const struct str too_long = {root, sizeof root};
+    assert_int_not_equal(store_subscribe(scene->store, too_long, false), ERR_OK);
+    store_unsubscribe(scene->store, too_long, false);
+    send_op(scene, STORE_PUBLISH, "r", 1);
+    WAIT_FOR(scene, scene->answers == 1);
+}
+
 static void a_subscription_is_confirmed_before_the_next_call_is_carried_out(void **state)
 {
     struct scene *scene = *state;
@@ -561,6 +574,7 @@ int main(void)
         UP(what_was_flushed_while_the_link_was_lost_is_loaded_when_it_is_missed),
         UP(a_subscription_made_while_down_holds_when_it_is_up),
         UP(subscriptions_are_counted),
+        UP(a_subscription_that_failed_may_be_taken_back),
         UP(a_subscription_is_confirmed_before_the_next_call_is_carried_out),
         UP(a_tree_of_ten_thousand_runs_is_read_whole),
         UP(a_read_only_server_is_a_link_down),
