@@ -284,6 +284,14 @@ static void end_fenced(struct agent *agent, struct call *call, const struct stor
     answer_end(agent, run, call->ask, PROBLEM_FENCED);
 }
 
+/* It is dead, and Redis knows of no cancel. Until that is answered it is told at every link-up. */
+static void end_without_a_reason(struct agent *agent, struct agent_run *run)
+{
+    if (run_is_over(run->state))
+        run->asked = RUN_ERROR;
+    end_send(agent, run, RUN_ERROR, 0);
+}
+
 void end_answered(struct agent *agent, struct call *call, const struct store_answer *answer)
 {
     struct agent_run *run = call->run;
@@ -302,11 +310,10 @@ void end_answered(struct agent *agent, struct call *call, const struct store_ans
         end_unknown(agent, call);
         break;
     case SAID_NOT_CANCELLED:
-        run->is_end_confirmed = run_is_over(run->state);
         if (call->ask != 0)
             answer_end(agent, run, call->ask, PROBLEM_NOT_CANCELLED);
         else
-            end_send(agent, run, RUN_ERROR, 0); /* it is dead, and Redis knows no reason */
+            end_without_a_reason(agent, run);
         break;
     default:
         if (run_is_live(run->state))

@@ -263,6 +263,28 @@ static void a_run_declared_lost_is_killed_and_reported_gone(void **state)
                          "report r r:1:42\n");
 }
 
+/* Stopped by a cancel that never was recorded. */
+static void an_end_that_nobody_had_asked_for_is_told_until_it_is_taken(void **state)
+{
+    (void)state;
+    world_start(&world, "ann", "r", "");
+    world_link_down(&world);
+    world_ask_cancel(&world, "ann", world_cancel_of("r"));
+    world_ask_end(&world, "ann", "r", 1, RUN_CANCELLED);
+    world_link_up(&world, "server1", "g1");
+    world_says(&world, STORE_CANCEL, SAID_ERROR);
+    world_forget(&world);
+    world_says(&world, STORE_END, SAID_NOT_CANCELLED);
+    world_expect(&world, "end r/r epoch 1 error banning story\n");
+    world_link_down(&world);
+    world_forget(&world);
+    world_link_up(&world, "server1", "g1");
+    world_says(&world, STORE_CANCEL, SAID_ERROR);
+    world_forget(&world);
+    world_say(&world, STORE_END, (struct store_answer){.verdict = SAID_ENDED, .state = RUN_ERROR});
+    assert_int_equal(world_view(&world, "r").state, RUN_ERROR);
+}
+
 /* on_lost = continue: it says that it lives, and lives on. */
 static void a_run_that_may_return_is_asserted(void **state)
 {
@@ -452,6 +474,7 @@ int main(void)
         T(a_run_asserted_below_a_ban_is_told),
         T(a_fenced_run_stops_and_ends_nothing),
         T(a_run_declared_lost_is_killed_and_reported_gone),
+        T(an_end_that_nobody_had_asked_for_is_told_until_it_is_taken),
         T(a_run_that_may_return_is_asserted),
         T(unknown_to_a_redis_that_lost_nothing_is_forgotten),
         T(unknown_to_a_redis_that_was_emptied_is_asserted),
