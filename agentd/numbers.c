@@ -48,6 +48,9 @@ void numbers_count(struct numbers *numbers, const struct agent_effect *effect,
     case COUNT_MALFORMED:
         metric_add(&numbers->malformed[source], 1);
         break;
+    case COUNT_UNREADABLE:
+        metric_add(&numbers->unreadable, 1);
+        break;
     case COUNT_OBSERVED:
         metric_add(&numbers->observed, 1);
         break;
@@ -112,6 +115,9 @@ void numbers_print(struct numbers *numbers, const struct agent *agent, struct in
          &numbers->reconcile_found, 1},
         {"brakewire_malformed_total", "Messages and records that nobody understands.",
          METRIC_COUNTER, numbers->malformed, MALFORMED_COUNT},
+        {"brakewire_unreadable_cancels_total",
+         "Cancels, published or stored, of a version not spoken here: obeyed all the same.",
+         METRIC_COUNTER, &numbers->unreadable, 1},
         {"brakewire_observed_total", "Runs that mode observe would have stopped.", METRIC_COUNTER,
          &numbers->observed, 1},
         {"brakewire_late_total", "Runs found below a cancel that they should not have outlived.",

@@ -94,11 +94,14 @@ static void on_hint(struct agentd *d, struct str root, struct str bytes)
 {
     struct message message;
     struct agent_event event = {.kind = AGENT_GARBAGE_SEEN, .root = root};
-    if (wire_message_decode(bytes, &message) == ERR_OK && message.kind == MESSAGE_CANCEL) {
+    enum err err = wire_message_decode(bytes, &message);
+    if (err == ERR_OK && message.kind == MESSAGE_CANCEL) {
         event.kind = AGENT_CANCEL_SEEN;
         event.record = &message.cancel;
     } else if (wire_text_cancel(bytes, &event.text, &event.reason) == ERR_OK) {
         event.kind = AGENT_TEXT_SEEN;
+    } else if (err == ERR_INVALID) {
+        event.kind = AGENT_NEWER_SEEN;
     } else {
         log_warn("message not understood", "root=%.*s bytes=%zu", (int)root.len, root.at,
                  bytes.len);

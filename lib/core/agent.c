@@ -269,6 +269,9 @@ static void dispatch(struct agent *agent, const struct agent_event *event)
     case AGENT_TEXT_SEEN:
         text_seen(agent, event);
         break;
+    case AGENT_NEWER_SEEN:
+        newer_seen(agent, event->root);
+        break;
     case AGENT_GARBAGE_SEEN:
         garbage_seen(agent, event->root);
         break;

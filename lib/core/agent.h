@@ -116,6 +116,7 @@ enum agent_event_kind {
     AGENT_GARBAGE_SEEN, /* root: a message that nobody understands */
     AGENT_HINTS_MISSED, /* root: messages of it may have been lost */
     AGENT_ORDERS_SEEN,  /* something on bw:orders: there is a new order, or a hold was lifted */
+    AGENT_NEWER_SEEN,   /* root: a message of a version that we do not speak */
     AGENT_CLIENT_CAME,  /* caller: its event stream is open (again) */
     AGENT_CLIENT_WENT,  /* caller: its last event stream closed */
     AGENT_CLIENT_SLOW,  /* caller: its stream overflowed and was closed */
@@ -207,6 +208,7 @@ enum agent_count {
     COUNT_STARTS_REFUSED, /* problem says the code */
     COUNT_RECONCILE_FOUND,
     COUNT_MALFORMED,
+    COUNT_UNREADABLE, /* of a version that we do not speak: obeyed by what Redis says of it */
     COUNT_OBSERVED,
     COUNT_LATE,
     COUNT_UNRESPONSIVE,

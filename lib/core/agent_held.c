@@ -21,6 +21,47 @@ struct record_box *box_of_bytes(struct agent *agent, struct str bytes)
     return box;
 }
 
+static struct str move_behind(char **at, struct str text)
+{
+    struct str moved = {*at, text.len};
+    memcpy(*at, text.at, text.len);
+    *at += text.len;
+    return moved;
+}
+
+/* The bytes stay what they are: who reads them can. */
+static struct record_box *box_unread(struct agent *agent, struct str bytes, struct str root,
+                                     struct str ban)
+{
+    struct record_box *box = mem_new(sizeof *box + bytes.len + root.len + ban.len);
+    if (box == NULL) {
+        agent->is_starved = true;
+        return NULL;
+    }
+    char *at = box->bytes;
+    box->len = move_behind(&at, bytes).len;
+    box->users = 1;
+    box->is_unread = true;
+    box->record = own_record(agent, move_behind(&at, root), move_behind(&at, ban), "");
+    box->record.by = STR("a newer version");
+    return box;
+}
+
+struct record_box *box_of_ban(struct agent *agent, struct str bytes, struct str root,
+                              struct str ban)
+{
+    struct record_box *box = box_of_bytes(agent, bytes);
+    if (box != NULL || bytes.len == 0 || ban.len == 0)
+        return box;
+    want_count(agent, COUNT_UNREADABLE, PROBLEM_NONE, (struct wall){0});
+    return box_unread(agent, bytes, root, ban);
+}
+
+bool box_may_hold(const struct record_box *box)
+{
+    return !box->is_unread && !str_is(box->record.reason, "lost");
+}
+
 struct record_box *box_make(struct agent *agent, const struct cancel_record *record)
 {
     size_t len = agent->options.encode_record(record, agent->scratch);

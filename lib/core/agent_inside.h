@@ -45,6 +45,7 @@ enum {
 struct record_box {
     uint32_t users;
     size_t len;
+    bool is_unread; /* of a version that we do not speak: the record tells only whom it hits */
     struct cancel_record record; /* borrows from bytes */
     char bytes[];
 };
@@ -348,6 +349,12 @@ void agent_set_due(struct agent *agent);
 /* ---- agent_held.c ---- */
 struct record_box *box_make(struct agent *agent, const struct cancel_record *record); /* 1 user */
 struct record_box *box_of_bytes(struct agent *agent, struct str bytes); /* NULL: does not decode */
+/* What is stored of a ban, readable here or not: whom it hits is known. NULL: nothing is stored. */
+struct record_box *box_of_ban(struct agent *agent, struct str bytes, struct str root,
+                              struct str ban);
+/* Does it hold for others, too? What a takeover lost bans only children of the lost life, and what
+ * cannot be read may be that. */
+bool box_may_hold(const struct record_box *box);
 struct record_box *box_share(struct record_box *box);
 void box_drop(struct agent *agent, struct record_box *box); /* NULL is fine */
 struct cancel_record own_record(const struct agent *agent, struct str root, struct str target,
@@ -449,6 +456,7 @@ void sync_soon(struct agent *agent);
 void sync_lease_answered(struct agent *agent, struct call *call, const struct store_answer *answer);
 void reconcile_root(struct agent *agent, struct agent_root *root);
 void root_due(struct agent *agent, struct agent_root *root);
+void newer_seen(struct agent *agent, struct str id);
 void garbage_seen(struct agent *agent, struct str root);
 void hints_missed(struct agent *agent, struct str id);
 

@@ -244,7 +244,7 @@ static void link_refused(struct agent *agent, struct call *call, struct agent_li
     link->is_written = true;
     verdict_apply(agent, run, &verdict); /* it follows its links */
     if (run->box == NULL) {
-        run->box = box_of_bytes(agent, answer->record);
+        run->box = box_of_ban(agent, answer->record, str_of(run->root->id), answer->ban);
         links_follow(agent, run);
     }
     if (call->ask != 0)

@@ -51,7 +51,7 @@ void start_refuse(struct agent *agent, struct agent_run *run, enum problem probl
 {
     struct start *start = run->start;
     if (answer != NULL && answer->record.len > 0 && start->refusal == NULL)
-        start->refusal = box_of_bytes(agent, answer->record);
+        start->refusal = box_of_ban(agent, answer->record, str_of(run->root->id), answer->ban);
     for (size_t i = 0; i < start->ask_count; i++) {
         struct agent_reply reply = {.problem = problem, .detail = detail, .deadline = SPAN_NONE};
         fill_refusal(agent, run, answer, &reply);
@@ -71,8 +71,7 @@ static void refuse_cancelled(struct agent *agent, struct agent_run *run,
                              const struct store_answer *answer)
 {
     struct record_box *box = box_of_bytes(agent, answer->record);
-    /* A takeover's loss bans only children of the lost life; it must not hold the next one up. */
-    if (box != NULL && !str_is(box->record.reason, "lost"))
+    if (box != NULL && box_may_hold(box))
         (void)hold(agent, box, true);
     box_drop(agent, box);
     start_refuse(agent, run, PROBLEM_CANCELLED, NULL, answer);
@@ -152,10 +151,10 @@ static void take_answer(struct agent *agent, struct agent_run *run,
     run->is_confirmed = run->was_confirmed = true;
     if (answer->path.len > 0 && !run_move_path(run, answer->path))
         agent->is_starved = true;
-    struct record_box *box = box_of_bytes(agent, answer->record);
+    struct record_box *box = box_of_ban(agent, answer->record, str_of(run->root->id), answer->ban);
     if (box == NULL)
         return;
-    if (!str_is(box->record.reason, "lost"))
+    if (box_may_hold(box))
         (void)hold(agent, box, true);
     if (run->box == NULL)
         run->box = box_share(box);
@@ -392,7 +391,7 @@ static void on_tomb(struct agent *agent, struct call *call, const struct store_a
                    && answer->record.len > 0 && call->text != NULL
                    && str_is(answer->ban, call->text);
     if (is_tomb && start->tomb == NULL) {
-        start->tomb = box_of_bytes(agent, answer->record);
+        start->tomb = box_of_ban(agent, answer->record, answer->ban, answer->ban);
         (void)id_parse(str_of(call->text), &start->tomb_id);
     } else if (!is_tomb && call->is_claim) {
         start->problem = PROBLEM_RUN_ID_TAKEN;

@@ -406,12 +406,6 @@ void root_due(struct agent *agent, struct agent_root *root)
         reconcile_root(agent, root);
 }
 
-void garbage_seen(struct agent *agent, struct str id)
-{
-    want_count(agent, COUNT_MALFORMED, PROBLEM_NONE, (struct wall){0});
-    hints_missed(agent, id);
-}
-
 void hints_missed(struct agent *agent, struct str id)
 {
     struct agent_root *root = root_find(agent, id);
@@ -419,4 +413,16 @@ void hints_missed(struct agent *agent, struct str id)
         return;
     root->wants_reconcile = true;
     root_due(agent, root);
+}
+
+void garbage_seen(struct agent *agent, struct str id)
+{
+    want_count(agent, COUNT_MALFORMED, PROBLEM_NONE, (struct wall){0});
+    hints_missed(agent, id);
+}
+
+void newer_seen(struct agent *agent, struct str id)
+{
+    want_count(agent, COUNT_UNREADABLE, PROBLEM_NONE, (struct wall){0});
+    hints_missed(agent, id);
 }

@@ -79,7 +79,8 @@ static void confirm(struct agent *agent, struct agent_run *run, const struct ver
 static void must_stop(struct agent *agent, struct agent_run *run, const struct verdict *verdict)
 {
     confirm(agent, run, verdict);
-    struct record_box *box = box_of_bytes(agent, verdict->record);
+    struct record_box *box =
+        box_of_ban(agent, verdict->record, str_of(run->root->id), verdict->ban);
     if (box == NULL)
         return;
     bool is_news = run_is_listed_live(run) && !run->is_told;
@@ -87,7 +88,7 @@ static void must_stop(struct agent *agent, struct agent_run *run, const struct v
     if (is_news)
         want_count(agent, is_late ? COUNT_LATE : COUNT_RECONCILE_FOUND, PROBLEM_NONE,
                    (struct wall){0});
-    if (!str_is(box->record.reason, "lost"))
+    if (box_may_hold(box))
         (void)hold(agent, box, true);
     (void)tell_run(agent, run, box);
     box_drop(agent, box);

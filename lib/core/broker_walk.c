@@ -239,9 +239,13 @@ void follow_deadline(struct broker *b, const struct tree *tree, const struct tre
     ask_cancel(b, following, ask);
 }
 
-static bool record_of(const struct broker *b, const struct tree_run *ban, struct cancel_record *out)
+/* One of a version that we do not speak is followed all the same. */
+static struct cancel_record record_of(const struct broker *b, const struct tree_run *ban)
 {
-    return b->options.decode(ban->record.len > 0 ? ban->record : ban->loss, out);
+    struct cancel_record record;
+    if (b->options.decode(ban->record.len > 0 ? ban->record : ban->loss, &record))
+        return record;
+    return (struct cancel_record){.by = STR("a newer version"), .grace = SPAN_NONE};
 }
 
 static void follow_link(struct broker *b, const struct tree_link *link, struct str root)
@@ -249,9 +253,8 @@ static void follow_link(struct broker *b, const struct tree_link *link, struct s
     struct str run = link->to;
     struct str far = str_cut(&run, '/');
     run = run.at != NULL ? run : far;
-    struct cancel_record record;
-    if (!id_is_valid(far) || !id_is_valid(run) || !record_of(b, link->from->ban, &record)
-        || record.hops >= CAUSE_HOPS_MAX)
+    const struct cancel_record record = record_of(b, link->from->ban);
+    if (!id_is_valid(far) || !id_is_valid(run) || record.hops >= CAUSE_HOPS_MAX)
         return;
     struct following *following = following_new(b, root, link->from->id, link);
     if (following == NULL)
@@ -321,10 +324,7 @@ static void bans_add(struct bans *bans, const struct tree_run *ban)
 /* It was published only just now, by the cancel itself. */
 static bool is_fresh(const struct broker *b, const struct tree_run *ban)
 {
-    struct cancel_record record;
-    if (!record_of(b, ban, &record))
-        return false;
-    int64_t age = b->wall.ms - record.at.ms;
+    int64_t age = b->wall.ms - record_of(b, ban).at.ms;
     return age >= 0 && age < b->options.retransmit_every.ms;
 }
 

@@ -379,6 +379,18 @@ static void take_own_record(struct cancels *c, struct job *job)
     hold_issued(c, &job->record, (struct str){bytes, len});
 }
 
+/* It was somebody else's, of a version that we do not speak: only that much can be told. */
+static void take_unread_record(struct job *job)
+{
+    job->record = (struct cancel_record){
+        .root = id_str(&job->root),
+        .target = job->ask.run,
+        .by = STR("a newer version"),
+        .grace = SPAN_NONE,
+        .cause = cancel_id(id_str(&job->root), job->ask.run, job->own_id),
+    };
+}
+
 static void not_found(struct cancels *c, struct job *job)
 {
     recent_forget(c, job->ask.run);
@@ -409,8 +421,10 @@ void job_recorded(struct cancels *c, struct job *job, const struct store_answer 
         if (!id_parse(answer->ban, &job->covered_by) || str_eq(answer->ban, job->ask.run))
             job->covered_by = (struct run_id){""};
         recent_note(c, job->ask.run, id_str(&job->root));
-        if (!job->already || !take_stored_record(c, job, answer->record))
+        if (!job->already)
             take_own_record(c, job);
+        else if (!take_stored_record(c, job, answer->record))
+            take_unread_record(job);
         job_accepted(c, job);
         break;
     case SAID_OVER:

@@ -7,8 +7,14 @@
 #include "core/id.h"
 #include "core/run.h"
 
+/* 2 in the builds that tests take for daemons of the next version: docs/PROTOCOL.md section 4. */
+#ifndef BRAKEWIRE_MESSAGE_VERSION
+#define BRAKEWIRE_MESSAGE_VERSION 1
+#endif
+
 enum {
-    MESSAGE_VERSION = 1,
+    MESSAGE_VERSION = BRAKEWIRE_MESSAGE_VERSION,                            /* what is written */
+    MESSAGE_VERSION_OLDEST = MESSAGE_VERSION > 1 ? MESSAGE_VERSION - 1 : 1, /* and still read */
     MESSAGE_MAX_BYTES = 16384,
     TEXT_MAX_BYTES = 1024,
     CAUSE_HOPS_MAX = 128

@@ -28,6 +28,16 @@ static void put_state(struct writer *out, enum run_state state)
     put_text(out, state == RUN_NONE ? STR_NONE : (struct str){&letter, 1});
 }
 
+/* A version adds fields behind those it knows. What a next one may add, nobody knows yet: a build
+ * that plays it adds a text. */
+enum { FIELDS_ADDED = MESSAGE_VERSION - 1 };
+
+static void put_added(struct writer *out)
+{
+    for (int i = 0; i < FIELDS_ADDED; i++)
+        put_text(out, STR("added"));
+}
+
 /* CANCEL: version type root target action reason by at_ms trace_id grace_ms cause hops unrecorded
  */
 
@@ -50,7 +60,7 @@ static struct cancel_record read_cancel(struct reader *in)
 
 static void write_cancel(struct writer *out, const struct cancel_record *cancel)
 {
-    put_array(out, 13);
+    put_array(out, 13 + FIELDS_ADDED);
     put_int(out, MESSAGE_VERSION);
     put_int(out, MESSAGE_CANCEL);
     put_text(out, cancel->root);
@@ -64,6 +74,7 @@ static void write_cancel(struct writer *out, const struct cancel_record *cancel)
     put_text(out, cancel->cause);
     put_int(out, cancel->hops);
     put_bool(out, cancel->unrecorded);
+    put_added(out);
 }
 
 /* ENDED: version type root run epoch state finished_anyway flags */
@@ -82,7 +93,7 @@ static struct message_ended read_ended(struct reader *in)
 
 static void write_ended(struct writer *out, const struct message_ended *ended)
 {
-    put_array(out, 8);
+    put_array(out, 8 + FIELDS_ADDED);
     put_int(out, MESSAGE_VERSION);
     put_int(out, MESSAGE_ENDED);
     put_text(out, ended->root);
@@ -91,6 +102,7 @@ static void write_ended(struct writer *out, const struct message_ended *ended)
     put_state(out, ended->state);
     put_state(out, ended->finished_anyway);
     put_int(out, ended->flags);
+    put_added(out);
 }
 
 /* REPORT: version type root [[run epoch flags]…] */
@@ -119,7 +131,7 @@ static void read_report(struct reader *in, struct message_report *report)
 
 static void write_report(struct writer *out, const struct message_report *report)
 {
-    put_array(out, 4);
+    put_array(out, 4 + FIELDS_ADDED);
     put_int(out, MESSAGE_VERSION);
     put_int(out, MESSAGE_REPORT);
     put_text(out, report->root);
@@ -130,12 +142,13 @@ static void write_report(struct writer *out, const struct message_report *report
         put_int(out, report->item[i].epoch);
         put_int(out, report->item[i].flags);
     }
+    put_added(out);
 }
 
 /* A report is large: it is read in place, so `message` may hold half of one after an error. */
 static void read_message(struct reader *in, struct message *message)
 {
-    take_version(in, MESSAGE_VERSION);
+    take_version_between(in, MESSAGE_VERSION_OLDEST, MESSAGE_VERSION);
     int64_t kind = take_int(in, 0, INT64_MAX);
     message->kind = (enum message_kind)kind;
     if (kind == MESSAGE_CANCEL)

@@ -166,11 +166,16 @@ struct wall take_wall(struct reader *reader)
     return (struct wall){take_int(reader, 0, INT64_MAX)};
 }
 
-void take_version(struct reader *reader, int64_t ours)
+void take_version_between(struct reader *reader, int64_t oldest, int64_t newest)
 {
     int64_t version = take_int(reader, 0, INT64_MAX);
-    if (reader->err == ERR_OK && version != ours)
+    if (reader->err == ERR_OK && (version < oldest || version > newest))
         reader_fail(reader, ERR_INVALID);
+}
+
+void take_version(struct reader *reader, int64_t ours)
+{
+    take_version_between(reader, ours, ours);
 }
 
 struct reader take_array(struct reader *reader)

@@ -31,8 +31,9 @@ int64_t take_int(struct reader *reader, int64_t least, int64_t most);
 uint32_t take_u32(struct reader *reader);
 bool take_bool(struct reader *reader);
 struct wall take_wall(struct reader *reader);
-/* A version that is not `ours` is ERR_INVALID: it may be a good one of another century. */
+/* A version that is not one of ours is ERR_INVALID: it may be a good one of another century. */
 void take_version(struct reader *reader, int64_t ours);
+void take_version_between(struct reader *reader, int64_t oldest, int64_t newest);
 struct reader take_array(struct reader *reader);
 void reader_fail(struct reader *reader, enum err err);
 

@@ -62,6 +62,7 @@ static void count(struct sim *sim, struct node *node, const struct agent_effect 
     static const char *const what[] = {
         [COUNT_RECONCILE_FOUND] = "finds a cancel it had not heard of",
         [COUNT_MALFORMED] = "cannot use a message",
+        [COUNT_UNREADABLE] = "meets a cancel of a newer version",
         [COUNT_OBSERVED] = "would have stopped a run",
         [COUNT_LATE] = "has a run that started too late",
         [COUNT_STOPPED] = NULL,
@@ -268,11 +269,14 @@ void node_message(struct sim *sim, struct node *node, struct str root, bool watc
         node_feed(sim, node, (struct agent_event){.kind = AGENT_ORDERS_SEEN});
         return;
     }
-    if (wire_message_decode(bytes, &message) == ERR_OK && message.kind == MESSAGE_CANCEL) {
+    enum err err = wire_message_decode(bytes, &message);
+    if (err == ERR_OK && message.kind == MESSAGE_CANCEL) {
         event.kind = AGENT_CANCEL_SEEN;
         event.record = &message.cancel;
     } else if (wire_text_cancel(bytes, &event.text, &event.reason) == ERR_OK) {
         event.kind = AGENT_TEXT_SEEN;
+    } else if (err == ERR_INVALID) {
+        event.kind = AGENT_NEWER_SEEN;
     }
     node_feed(sim, node, event);
 }

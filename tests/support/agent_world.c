@@ -140,6 +140,7 @@ static void tell_count(struct buf *said, const struct agent_effect *effect)
     static const char *const name[] = {
         [COUNT_RECONCILE_FOUND] = "reconcile found",
         [COUNT_MALFORMED] = "malformed",
+        [COUNT_UNREADABLE] = "unreadable",
         [COUNT_OBSERVED] = "observed",
         [COUNT_LATE] = "late",
         [COUNT_UNRESPONSIVE] = "unresponsive",

@@ -422,6 +422,33 @@ static void a_root_whose_messages_may_be_lost_is_compared(void **state)
     world_expect(&world, "");
 }
 
+/* Bytes that only a newer version reads: what Redis says of the run is enough. */
+static void a_cancel_of_a_newer_version_is_obeyed_unread(void **state)
+{
+    (void)state;
+    static const char later[] = "\x91\x07";
+    const struct str bytes = {later, 2};
+    world_start(&world, "ann", "r", "");
+    world_forget(&world);
+    world_feed(&world, (struct agent_event){.kind = AGENT_NEWER_SEEN, .root = STR("r")});
+    world_feed(&world, (struct agent_event){.kind = AGENT_NEWER_SEEN, .root = STR("r")});
+    world_expect(&world, "count unreadable\n"
+                         "reconcile r r:1:0\n"
+                         "count unreadable\n");
+    world_say_items(&world, STORE_RECONCILE,
+                    (struct store_item){.verdict = SAID_STOP,
+                                        .state = RUN_STOPPING,
+                                        .epoch = 1,
+                                        .ban = STR("r"),
+                                        .record = bytes});
+    world_expect(&world, "count unreadable\n"
+                         "count reconcile found\n"
+                         "r: running > stopping (cancel)\n"
+                         "notify ann: r , grace 10000\n"
+                         "report r r:1:2\n");
+    assert_string_equal(world_view(&world, "r").record->by.at, "a newer version");
+}
+
 static void a_thousand_runs_are_asserted_a_few_at_a_time(void **state)
 {
     (void)state;
@@ -484,6 +511,7 @@ int main(void)
         T(garbage_makes_its_root_compared_once_a_second),
         T(a_root_whose_messages_may_be_lost_is_compared),
         T(a_thousand_runs_are_asserted_a_few_at_a_time),
+        T(a_cancel_of_a_newer_version_is_obeyed_unread),
         T(ended_runs_are_forgotten_after_a_while),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
