@@ -533,6 +533,17 @@ void redis_cluster_reset(struct redis_cluster *cluster, const char *why)
         redis_link_reset(LIST_OWNER(at, struct node, in_nodes)->link, why);
 }
 
+enum err redis_cluster_place(const struct redis_cluster *cluster, struct str key, const char **host,
+                             int *port)
+{
+    const struct node *owner = cluster->slots[slot_of(key)].owner;
+    if (owner == NULL)
+        return ERR_OFFLINE;
+    *host = owner->host;
+    *port = owner->port;
+    return ERR_OK;
+}
+
 struct redis_router_stats redis_cluster_stats(const struct redis_cluster *cluster)
 {
     return cluster->stats;

@@ -25,6 +25,8 @@ enum err redis_cluster_everywhere(struct redis_cluster *cluster, int argc, const
 /* verb: SSUBSCRIBE SUNSUBSCRIBE */
 enum err redis_cluster_subscribe(struct redis_cluster *cluster, const char *verb,
                                  struct str channel, redis_answered done, void *owner) MUST_CHECK;
+enum err redis_cluster_place(const struct redis_cluster *cluster, struct str key, const char **host,
+                             int *port) MUST_CHECK;
 void redis_cluster_reset(struct redis_cluster *cluster, const char *why);
 struct redis_router_stats redis_cluster_stats(const struct redis_cluster *cluster);
 

@@ -152,6 +152,15 @@ void redis_router_reset(struct redis_router *router, const char *why)
         redis_cluster_reset(router->cluster, why);
 }
 
+enum err redis_router_place(const struct redis_router *router, struct str key, const char **host,
+                            int *port)
+{
+    if (router->cluster != NULL)
+        return redis_cluster_place(router->cluster, key, host, port);
+    *host = NULL;
+    return ERR_OK;
+}
+
 struct redis_router_stats redis_router_stats(const struct redis_router *router)
 {
     return router->cluster != NULL ? redis_cluster_stats(router->cluster)

@@ -49,6 +49,11 @@ enum err redis_router_subscribe(struct redis_router *router, struct str channel,
 enum err redis_router_unsubscribe(struct redis_router *router, struct str channel) MUST_CHECK;
 void redis_router_reset(struct redis_router *router, const char *why);
 
+/* Where the server of this key is, lent until the loop goes on. *host NULL: where the url says.
+ * ERR_OFFLINE: nowhere, now. */
+enum err redis_router_place(const struct redis_router *router, struct str key, const char **host,
+                            int *port) MUST_CHECK;
+
 struct redis_router_stats {
     uint64_t moved, asked; /* commands that were told to go elsewhere */
 };

@@ -245,7 +245,7 @@ static enum err transmit_sync(struct store *store, const struct store_call *call
     struct durable *durable;
     enum err err = command_make(command, &store->keys, call, 0) ? ERR_OK : ERR_FULL;
     if (err == ERR_OK)
-        err = store_durable(store, &durable);
+        err = store_durable(store, command->key, &durable);
     if (err != ERR_OK)
         return err;
     command->argv[COMMAND_SHA] = str_of(store_sha(store, command->script));

@@ -245,14 +245,6 @@ static void link_up(void *owner, const struct redis_server *server)
         redis_router_reset(store->router, err_text(err));
 }
 
-static void link_down(void *owner, struct str why)
-{
-    struct store *store = owner;
-    store->up = false;
-    if (!store->closed)
-        store->events->on_down(store->owner, why);
-}
-
 static void link_push(void *owner, struct str kind, struct str channel, struct str bytes)
 {
     struct store *store = owner;
@@ -262,7 +254,13 @@ static void link_push(void *owner, struct str kind, struct str channel, struct s
         store->events->on_message(store->owner, subscription->root, subscription->watch, bytes);
 }
 
-/* ---- the second connection ------------------------------------------------------------------ */
+/* ---- the second connections ----------------------------------------------------------------- */
+struct second {
+    struct durable *durable;
+    size_t len;
+    char place[]; /* "" where the url says */
+};
+
 static void release(struct store *store);
 
 static void durable_closed(void *owner)
@@ -270,17 +268,74 @@ static void durable_closed(void *owner)
     release(owner);
 }
 
-enum err store_durable(struct store *store, struct durable **out)
+static enum err open_second(struct store *store, struct str place, const char *host, int port,
+                            struct second **out)
 {
-    enum err err = ERR_OK;
-    if (store->durable == NULL) {
-        err = durable_open(store->loop, &store->target, &store->durable_options, durable_closed,
-                           store, &store->durable);
-        store->alive += err == ERR_OK ? 1 : 0;
+    struct redis_target target = store->target;
+    struct second *second = mem_new(sizeof *second + place.len);
+    if (second == NULL)
+        return ERR_NOMEM;
+    if (host != NULL) {
+        target.host = host;
+        target.port = port;
+    }
+    second->len = place.len;
+    memcpy(second->place, place.at, place.len);
+    enum err err = durable_open(store->loop, &target, &store->durable_options, durable_closed,
+                                store, &second->durable);
+    if (err != ERR_OK) {
+        mem_free(second);
+        return err;
+    }
+    store->alive++;
+    *out = second;
+    return ERR_OK;
+}
+
+enum err store_durable(struct store *store, struct str key, struct durable **out)
+{
+    char text[300];
+    const char *host = NULL;
+    int port = 0;
+    enum err err = redis_router_place(store->router, key, &host, &port);
+    if (err != ERR_OK)
+        return err;
+    int len = host != NULL ? snprintf(text, sizeof text, "%s:%d", host, port) : 0;
+    struct str place = {text, len < (int)sizeof text ? (size_t)len : 0};
+    struct second *second = map_find(&store->seconds, place);
+    if (second == NULL) {
+        err = open_second(store, place, host, port, &second);
+        if (err == ERR_OK
+            && !map_add(&store->seconds, (struct str){second->place, second->len}, second)) {
+            durable_close(second->durable);
+            mem_free(second);
+            err = ERR_NOMEM;
+        }
     }
     if (err == ERR_OK)
-        *out = store->durable;
+        *out = second->durable;
     return err;
+}
+
+/* Also when a cluster is away: its masters may be others afterwards, and are asked for again. */
+static void close_seconds(struct store *store)
+{
+    struct second *second;
+    for (size_t at = 0; (second = map_next(&store->seconds, &at)) != NULL;) {
+        map_take(&store->seconds, (struct str){second->place, second->len});
+        durable_close(second->durable);
+        mem_free(second);
+    }
+}
+
+static void link_down(void *owner, struct str why)
+{
+    struct store *store = owner;
+    store->up = false;
+    if (redis_router_is_sharded(store->router))
+        close_seconds(store);
+    if (!store->closed)
+        store->events->on_down(store->owner, why);
 }
 
 static const char *keep_text(struct store *store, const char *text)
@@ -325,6 +380,7 @@ static void store_free(struct store *store)
     for (size_t at = 0; (subscription = map_next(&store->subscriptions, &at)) != NULL;)
         mem_free(subscription);
     map_fini(&store->subscriptions);
+    map_fini(&store->seconds);
     answer_room_fini(&store->room);
     mem_free(store->keys.prefix);
     forget_target(store);
@@ -406,8 +462,7 @@ void store_close(struct store *store)
     store->up = false;
     calls_forget(store);
     uv_close((uv_handle_t *)&store->soon, timer_closed);
-    if (store->durable != NULL)
-        durable_close(store->durable);
+    close_seconds(store);
     redis_router_close(store->router);
 }
 

@@ -24,14 +24,15 @@ struct store {
     struct keyspace keys;
     bool up;        /* greeted, subscriptions renewed, scripts loaded */
     bool closed;    /* store_close() was called: nobody is called back any more */
-    unsigned alive; /* the router, the timer, `durable` */
+    unsigned alive; /* the router, the timer, those of `seconds` */
 
     uv_loop_t *loop;
     struct redis_target target; /* its strings are those of target_text */
     char *target_text[TARGET_TEXTS];
     size_t target_texts;
     struct durable_options durable_options;
-    struct durable *durable; /* NULL: nobody has asked for more than memory yet */
+    struct map
+        seconds; /* of struct second, by place; of servers that more than memory was asked of */
 
     struct script script[SCRIPTS_MAX]; /* beside script_texts */
     size_t loading;                    /* SCRIPT LOADs without an answer */
@@ -55,7 +56,7 @@ enum err store_load_scripts(struct store *store) MUST_CHECK;
 const char *store_sha(const struct store *store, const char *name);
 struct str store_script_text(const char *name);
 /* The second connection, made at its first use. */
-enum err store_durable(struct store *store, struct durable **out) MUST_CHECK;
+enum err store_durable(struct store *store, struct str key, struct durable **out) MUST_CHECK;
 
 /* Answers all that were refused with SAID_OFFLINE. */
 void calls_refuse(struct store *store);

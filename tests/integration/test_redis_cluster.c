@@ -90,7 +90,8 @@ static void ticked(uv_timer_t *timer)
 static void open_url(struct scene *scene, const char *url)
 {
     const struct redis_target target = {.url = url, .client_name = "test", .seed = 1};
-    const struct store_options options = {.namespace = "bw"};
+    const struct store_options options = {.namespace = "bw",
+                                          .durable = {.replicas = 1, .timeout = MILLIS(300)}};
     scene->ups = scene->downs = scene->answers = scene->closed = 0;
     assert_int_equal(store_open(&scene->loop, &target, &options, &events, scene, &scene->store),
                      ERR_OK);
@@ -183,11 +184,12 @@ static void expect_said(struct scene *scene, const char *verdict)
     assert_string_equal(store_verdict_name(said(scene)), verdict);
 }
 
-/* A root in a slot of this node. */
+/* A new root in a slot of this node. */
 static void root_at(int node, char out[TEXT])
 {
-    for (int i = 0;; i++) {
-        snprintf(out, TEXT, "root-%d-%d", node, i);
+    static int tried;
+    for (;;) {
+        snprintf(out, TEXT, "root-%d", tried++);
         if (redis_nodes_owner(&nodes, node, redis_nodes_slot(&nodes, out)) == node)
             return;
     }
@@ -260,6 +262,37 @@ static void scripts_are_flushed_on_one_of_them(void **state)
     for (unsigned i = 0; i < 20; i++)
         assert_int_equal(scene->verdict[i], scene->verdict[0]);
     assert_true(scene->verdict[0] == SAID_OK || scene->verdict[0] == SAID_UNKNOWN);
+    assert_int_equal(scene->downs, 0);
+}
+
+/* WAIT goes to the server of the tree, on a connection of its own. */
+static void replicas_confirm_what_each_of_their_masters_has(void **state)
+{
+    struct scene *scene = *state;
+    char root[TEXT];
+    for (int i = 0; i < nodes.masters; i++) {
+        root_at(i, root);
+        send_start(scene, root, root, 1);
+        (void)said(scene);
+        const struct store_call cancel = {.op = STORE_CANCEL,
+                                          .root = str_of(root),
+                                          .run = str_of(root),
+                                          .record = STR("record"),
+                                          .grace = SPAN_NONE};
+        send_with(scene, &cancel, 2);
+        expect_said(scene, "accepted");
+        const struct store_call sync = {.op = STORE_SYNC,
+                                        .root = str_of(root),
+                                        .run = str_of(root),
+                                        .record = STR("record"),
+                                        .durability = DURABLE_REPLICATED};
+        send_with(scene, &sync, 3);
+        expect_said(scene, "ok");
+        redis_process_pause(&nodes.node[nodes.masters + i]);
+        send_with(scene, &sync, 4);
+        expect_said(scene, "error");
+        redis_process_resume(&nodes.node[nodes.masters + i]);
+    }
     assert_int_equal(scene->downs, 0);
 }
 
@@ -455,6 +488,7 @@ static const struct CMUnitTest tests[] = {
     STORY(a_replica_is_taken_off_in_steps),
     STORY(a_message_reaches_who_subscribed),
     STORY(scripts_are_flushed_on_one_of_them),
+    STORY(replicas_confirm_what_each_of_their_masters_has),
     STORY(a_moved_slot_is_followed_and_is_no_loss),
     STORY(calls_keep_their_order_while_their_slot_moves),
     STORY(between_two_servers_a_tree_is_asked_for_over_there),
