@@ -37,7 +37,7 @@ void sidecar_wait_for_state(const struct service *agentd, const struct started *
                             const char *state);
 
 /* An event stream, and the notices that came over it. */
-enum { NOTICES_MAX = 16 };
+enum { NOTICES_MAX = 64 };
 struct listening {
     struct sse *stream;
     size_t count;
