@@ -30,6 +30,7 @@ enum {
     HELD_MAX = 10000,
     TEXTS_MAX = 256,
     TEXT_JITTER_MS = 5,
+    COMPARE_JITTER_MS = 5,
     REPORT_EVERY_MS = 50,
     SYNC_WINDOW = 256, /* calls of a link-up on their way at once */
     RETRY_MIN_MS = 200,

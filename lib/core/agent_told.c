@@ -99,9 +99,12 @@ void stop_alone(struct agent *agent, struct agent_run *run, const char *reason)
 }
 
 /* What a takeover lost takes along only those who were started by the life that was lost. Their ids
- * do not tell; Redis does. */
+ * do not tell; Redis does. All agentds of the tree hear it at once, and do not all ask at once. */
 static void compare_soon(struct agent *agent, struct agent_root *root)
 {
+    int64_t jitter = (int64_t)rng_below(&agent->rng, COMPARE_JITTER_MS + 1);
+    if (!root->wants_reconcile && instant_reached(agent->now, root->next_reconcile))
+        root->next_reconcile = instant_after(agent->now, MILLIS(jitter));
     root->wants_reconcile = true;
     root_due(agent, root);
 }

@@ -299,6 +299,7 @@ static void record_loss(struct model *model, const struct store_call *call, stru
         run->is_marked = true;
         run->lost_epoch = run->epoch;
         run->loss = pool_keep(model, call->record);
+        is_told = run->children > 0;
     } else if (!model_has(run, RUN_FLAG_LOST_CONTINUE) && !model_has(run, RUN_FLAG_BANNED)) {
         model_ban(model, place->tree, run, call->record);
         is_told = true;

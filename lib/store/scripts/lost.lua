@@ -30,6 +30,7 @@ if has(r, LOST_TAKEOVER) then
         write('b', b)
     end
     write('x:' .. run, r[EPOCH] .. ':' .. record)
+    told = tonumber(r[CHILDREN]) > 0
 elseif not has(r, LOST_CONTINUE) and not has(r, BANNED) then
     ban(run, r, record)
     told = true
