@@ -33,7 +33,7 @@ bool api_cancel_ask(struct http_request *request, const json_t *body, struct str
 {
     struct cancel_members asked = {
         .if_unknown = 1,
-        .durability = out->durability,
+        .durability = (int)out->durability,
         .grace_ms = SPAN_NONE,
         .timeout_ms = SECONDS(10),
         .include_self = true,
