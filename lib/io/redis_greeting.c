@@ -97,7 +97,8 @@ static bool read_info(const struct redisReply *reply, struct greeting_answers *a
         (void)info_value(info, "redis_version", answers->version, sizeof answers->version);
     keep(answers->name, sizeof answers->name, is_valkey ? STR("valkey") : STR("redis"));
     (void)info_value(info, "master_replid", answers->history, sizeof answers->history);
-    return info_value(info, "run_id", answers->run_id, sizeof answers->run_id);
+    return info_value(info, "run_id", answers->run_id, sizeof answers->run_id)
+           && answers->run_id[0] != '\0';
 }
 
 static bool read_role(const struct redisReply *reply, struct greeting_answers *answers)

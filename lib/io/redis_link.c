@@ -149,7 +149,7 @@ static void wait_for_next_attempt(struct redis_link *link)
 static void drop(struct redis_link *link, const char *why)
 {
     char kept[WHY_ROOM];
-    int len = snprintf(kept, sizeof kept, "%s", why);
+    int len = snprintf(kept, sizeof kept, "%s", why[0] != '\0' ? why : "an error without words");
     wait_for_next_attempt(link);
     close_socket(link);
     answer_all_with_null(link);

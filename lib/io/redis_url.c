@@ -125,6 +125,21 @@ static bool cut_host(struct str place, struct str *host, struct str *port)
     return before.len == 0;
 }
 
+/* A name as name servers know them, or what stands in brackets: nothing that means something else
+ * in a url. */
+static bool is_host(struct str host, bool is_in_brackets)
+{
+    bool has_colon = false;
+    for (size_t i = 0; i < host.len; i++) {
+        char c = host.at[i];
+        bool is_word = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+        if (!is_word && c != '.' && c != '-' && c != (is_in_brackets ? ':' : '_'))
+            return false;
+        has_colon = has_colon || c == ':';
+    }
+    return has_colon == is_in_brackets;
+}
+
 static enum err read_host(struct str place, struct redis_url *url, const char **why)
 {
     struct str host, port;
@@ -134,6 +149,10 @@ static enum err read_host(struct str place, struct redis_url *url, const char **
     }
     if (host.len == 0) {
         *why = "the host is missing";
+        return ERR_INVALID;
+    }
+    if (!is_host(host, place.at[0] == '[')) {
+        *why = "a host has letters, digits, - . _ only; an IPv6 address is written [address]:port";
         return ERR_INVALID;
     }
     struct redis_host *made = &url->host[url->host_count];
