@@ -1,6 +1,7 @@
 #include "stage.h"
 
 #include <errno.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -82,11 +83,38 @@ static void wait_until_ready(const char *where)
     give_up("%s is not ready after 10 s", where);
 }
 
+static int free_port(void)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET};
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    socklen_t len = sizeof address;
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof address) != 0
+        || getsockname(fd, (struct sockaddr *)&address, &len) != 0)
+        give_up("no free port: %s", strerror(errno));
+    close(fd);
+    return ntohs(address.sin_port);
+}
+
+static const char *server_program = "redis-server";
+
+void stage_choose_server(const char *program)
+{
+    server_program = program;
+}
+
 static void start_redis(struct stage *stage)
 {
     snprintf(stage->redis_path, sizeof stage->redis_path, "%s/redis.sock", stage->dir);
-    const char *argv[] = {"redis-server",
+    char port[16];
+    stage->port = free_port(); /* for replicas; all else comes by the socket */
+    snprintf(port, sizeof port, "%d", stage->port);
+    const char *argv[] = {server_program,
                           "--port",
+                          port,
+                          "--bind",
+                          "127.0.0.1",
+                          "--repl-diskless-sync-delay",
                           "0",
                           "--unixsocket",
                           stage->redis_path,
@@ -107,6 +135,41 @@ static void start_redis(struct stage *stage)
     wait_for_socket(stage->redis_path, stage->redis_pid);
 }
 
+void stage_add_replica(struct stage *stage)
+{
+    char path[112], port[16];
+    redisContext *redis = stage_redis(stage);
+    snprintf(port, sizeof port, "%d", stage->port);
+    snprintf(path, sizeof path, "%s/replica.sock", stage->dir);
+    const char *argv[] = {server_program,
+                          "--port",
+                          "0",
+                          "--unixsocket",
+                          path,
+                          "--save",
+                          "",
+                          "--dir",
+                          stage->dir,
+                          "--dbfilename",
+                          "replica.rdb",
+                          "--replicaof",
+                          "127.0.0.1",
+                          port,
+                          NULL};
+    stage->replica_pid = launch(stage, "replica", argv);
+    wait_for_socket(path, stage->replica_pid);
+    redisReply *reply = redisCommand(redis, "SET bench:step 1");
+    freeReplyObject(reply);
+    for (long long have = 0, turns = 0; have < 1; turns++) {
+        reply = redisCommand(redis, "WAIT 1 100");
+        have = reply != NULL ? reply->integer : 0;
+        freeReplyObject(reply);
+        if (turns > 100)
+            give_up("the replica does not come into step");
+    }
+    redisFree(redis);
+}
+
 static void start_daemon(struct stage *stage, const char *program, const char *name,
                          const char *const flags[], char *where, size_t room, pid_t *pid)
 {
@@ -124,7 +187,8 @@ static void start_daemon(struct stage *stage, const char *program, const char *n
 
 void stage_open(struct stage *stage, unsigned agentds, bool with_broker, const char *const flags[])
 {
-    static const char *const broker_flags[] = {"--listen=127.0.0.1:0", NULL};
+    static const char *const broker_flags[] = {"--listen=127.0.0.1:0", "--durable-replicas=0",
+                                               "--durable-timeout=5s", NULL};
     *stage = (struct stage){.agentds = agentds};
     snprintf(stage->dir, sizeof stage->dir, "%s/bw-bench-XXXXXX",
              getenv("TMPDIR") != NULL ? getenv("TMPDIR") : "/tmp");
@@ -155,6 +219,7 @@ void stage_close(struct stage *stage)
     end_process(stage->broker_pid);
     for (unsigned i = 0; i < stage->agentds; i++)
         end_process(stage->agentd_pid[i]);
+    end_process(stage->replica_pid);
     end_process(stage->redis_pid);
     char command[128];
     snprintf(command, sizeof command, "rm -rf '%s'", stage->dir);

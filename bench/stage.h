@@ -12,9 +12,15 @@ struct stage {
     char redis_path[96];                /* its Unix socket */
     char agentd[STAGE_AGENTDS_MAX][96]; /* "unix:<path>" for client_open() */
     char broker[96];
-    pid_t redis_pid, agentd_pid[STAGE_AGENTDS_MAX], broker_pid;
+    pid_t replica_pid, redis_pid, agentd_pid[STAGE_AGENTDS_MAX], broker_pid;
     unsigned agentds;
+    int port; /* of its Redis, on 127.0.0.1 */
 };
+
+/* Before stage_open(): this server program instead of redis-server. */
+void stage_choose_server(const char *program);
+/* A replica of the stage's server, in step with it when this returns. It dies with the program. */
+void stage_add_replica(struct stage *stage);
 
 /* Ends the program when something does not start. Extra agentd flags: NULL or a NULL-terminated
  * list. */
