@@ -150,7 +150,8 @@ static bool lives_below(const struct agent_root *root, struct str target)
     return false;
 }
 
-/* Holds it and tells whom it hits here; `out` shares the box, NULL when it hits nobody. */
+/* Holds it and tells whom it hits here. `out` shares the box that is held; NULL when it hits nobody
+ * or there is no room to hold it: then nothing may be promised. */
 static size_t stop_scope(struct agent *agent, struct agent_root *root,
                          const struct cancel_record *record, struct record_box **out)
 {
@@ -160,20 +161,23 @@ static size_t stop_scope(struct agent *agent, struct agent_root *root,
     struct record_box *box = box_with_cause(agent, record);
     if (box == NULL)
         return 0;
-    *out = box_share(hold(agent, box, false));
-    size_t told = apply_cancel(agent, root, *out);
+    size_t told = apply_cancel(agent, root, hold(agent, box, false));
     struct held *held = held_find(agent, record->root, record->target);
-    if (held != NULL && !agent->is_linked)
-        held->asked_here = true;
+    if (held != NULL) {
+        *out = box_share(held->box);
+        held->asked_here = held->asked_here || !agent->is_linked;
+    }
     box_drop(agent, box);
     return told;
 }
 
-/* Only what is below: each child here gets its own cancel. `out` is the last one's. */
+/* Only what is below: each child here gets its own cancel. `out` is the last one's; NULL when one
+ * of them is not held. */
 static size_t stop_children(struct agent *agent, struct agent_root *root,
                             const struct cancel_record *record, struct record_box **out)
 {
     size_t told = 0;
+    bool are_held = true;
     *out = NULL;
     LIST_EACH (at, then, &root->runs) {
         struct agent_run *run = LIST_OWNER(at, struct agent_run, in_root);
@@ -183,10 +187,13 @@ static size_t stop_children(struct agent *agent, struct agent_root *root,
         struct record_box *box = NULL;
         child.target = run->id;
         told += stop_scope(agent, root, &child, &box);
-        if (box == NULL)
-            continue;
+        are_held = are_held && box != NULL;
         box_drop(agent, *out);
         *out = box;
+    }
+    if (!are_held) {
+        box_drop(agent, *out);
+        *out = NULL;
     }
     return told;
 }
@@ -246,6 +253,18 @@ static const char *cancel_is_wrong(const struct agent *agent, const struct cance
     return NULL;
 }
 
+/* Not kept here either: whoever asked must ask again. */
+static const char only_here[] = "the runs here were told to stop, but Redis is away and too many "
+                                "cancels wait for it here: this one is not kept, ask again";
+
+static void refuse_unheld(struct agent *agent, uint64_t ask, size_t told)
+{
+    if (told > 0)
+        want_refusal(agent, ask, PROBLEM_OVERLOADED, only_here);
+    else
+        want_refusal(agent, ask, PROBLEM_UNAVAILABLE, "Redis is away");
+}
+
 static void ask_everywhere(struct agent *agent, const struct agent_event *event,
                            struct record_box *box, size_t told)
 {
@@ -297,7 +316,7 @@ void cancel_asked(struct agent *agent, const struct agent_event *event)
     else if (box != NULL)
         answer_pending(agent, event, ask, box, told);
     else
-        want_refusal(agent, event->ask, PROBLEM_UNAVAILABLE, "Redis is away");
+        refuse_unheld(agent, event->ask, told);
     box_drop(agent, box);
 }
 
@@ -346,6 +365,10 @@ static void answer_api(struct agent *agent, const struct agent_event *event,
                                  .wait = result->wait,
                                  .durability = result->durability_asked};
         answer_pending(agent, event, &ask, open->box, open->told);
+        return;
+    }
+    if (is_unrecorded(result->problem) && open->told > 0) {
+        refuse_unheld(agent, event->ask, open->told);
         return;
     }
     struct agent_reply *reply = want_answer(agent, event->ask);

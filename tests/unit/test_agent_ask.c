@@ -2,6 +2,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
 
 #include <cmocka.h>
 
@@ -316,6 +317,35 @@ static void an_ack_is_of_a_cancel(void **state)
     assert_int_equal(world_view(&world, "r").flags, RUN_FLAG_DELIVERED | RUN_FLAG_ACKNOWLEDGED);
 }
 
+/* More than it can hold for a Redis that is away. */
+static void what_is_not_kept_is_not_promised(void **state)
+{
+    enum { HELD_MAX = 10000 };
+    char name[16];
+    (void)state;
+    struct agent_options options = agent_world_options();
+    options.max_runs = 2 * HELD_MAX;
+    agent_world_fini(&world);
+    agent_world_init(&world, &options);
+    for (int i = 0; i <= HELD_MAX; i++) {
+        snprintf(name, sizeof name, "r%d", i);
+        world_ask_start(&world, "ann", world_start_of(name, ""));
+        world_forget(&world);
+        world_ask_cancel(&world, "ann", world_cancel_of(name));
+    }
+    world_expect(&world, "r10000: running > stopping (cancel)\n"
+                         "answer 6: overloaded\n");
+    world_ask_start(&world, "ann", world_start_of("c", "r10000"));
+    world_forget(&world);
+    struct cancel_ask below = world_cancel_of("r10000");
+    below.include_self = false;
+    world_ask_cancel(&world, "ann", below);
+    world_expect(&world, "c: running > stopping (cancel)\n"
+                         "answer 6: overloaded\n");
+    world_ask_cancel(&world, "ann", world_cancel_of("r7"));
+    world_expect(&world, "answer 6: pending\n");
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, fresh, drop)
@@ -336,6 +366,7 @@ int main(void)
         T(without_redis_the_write_is_counted_here_and_told_later),
         T(the_last_write_is_told_when_replicas_have_it_or_that_they_have_not),
         T(an_ack_is_of_a_cancel),
+        T(what_is_not_kept_is_not_promised),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
