@@ -431,7 +431,9 @@ static enum err open_http(struct agentd *d, const char **why)
                                           .unix_mode = settings_socket_mode(settings),
                                           .tcp = has_tcp ? settings->listen : NULL,
                                           .body_max = 3 << 19, /* 1.5 MiB: a fence with bytes */
-                                          .connections_max = (unsigned)settings->max_clients + 64};
+                                          .connections_max =
+                                              (unsigned)settings->max_clients + OTHER_ASKS_MAX,
+                                          .streams_max = (unsigned)settings->max_clients};
     return http_server_open(d->loop, &options, &local_api, d, &d->http, why);
 }
 

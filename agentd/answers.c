@@ -28,6 +28,7 @@ struct open_ask *ask_open(struct agentd *d, enum ask_kind kind, struct http_requ
             .id = ++d->last_ask, .kind = kind, .daemon = d, .request = request, .body = body};
         if (map_add(&d->asks, ask_key(ask), ask)) {
             http_request_own(request, ask);
+            d->starts_open += kind == ASK_START ? 1 : 0;
             return ask;
         }
     }
@@ -40,6 +41,7 @@ struct open_ask *ask_open(struct agentd *d, enum ask_kind kind, struct http_requ
 static void ask_close(struct open_ask *ask)
 {
     map_take(&ask->daemon->asks, ask_key(ask));
+    ask->daemon->starts_open -= ask->kind == ASK_START ? 1 : 0;
     json_decref(ask->body);
     mem_free(ask);
 }

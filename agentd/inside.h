@@ -20,7 +20,9 @@
 #include "io/proctree.h"
 #include "store/store.h"
 
-enum { TOKEN_LEN = 32 };
+/* Starts that wait for Redis at once, of all questions that may: what is refused first is new runs,
+ * so that cancels find room. */
+enum { TOKEN_LEN = 32, STARTS_OPEN_MAX = 2048, OTHER_ASKS_MAX = 3072 };
 #define CANCELS_TOKEN_BASE (UINT64_C(1) << 62)
 
 /* ---- open questions of HTTP clients -------------------------------------------------------- */
@@ -60,6 +62,7 @@ struct agentd {
 
     struct map asks; /* by id, as bytes */
     uint64_t last_ask;
+    size_t starts_open;
     struct map streams; /* client's token hash -> struct listener */
     size_t stream_count;
     uint64_t last_notice;

@@ -126,6 +126,14 @@ static void ask_start(struct agentd *d, struct http_request *request, struct ask
              .kind = AGENT_ASKED_START, .ask = ask->id, .caller = asker->caller, .start = start});
 }
 
+static bool has_room_for_start(const struct agentd *d, struct http_request *request)
+{
+    if (d->starts_open < STARTS_OPEN_MAX)
+        return true;
+    api_problem(request, PROBLEM_OVERLOADED, "too many starts wait for Redis", NULL);
+    return false;
+}
+
 static void serve_start(void *owner, struct http_request *request,
                         const struct str part[API_PARTS_MAX])
 {
@@ -135,7 +143,7 @@ static void serve_start(void *owner, struct http_request *request,
     struct ask_start start;
     struct start_room room;
     json_t *body;
-    if (!body_fits(request) || !asker_read(request, &asker)
+    if (!body_fits(request) || !has_room_for_start(d, request) || !asker_read(request, &asker)
         || (body = api_read_object(request)) == NULL)
         return;
     if (request_start(d, request, body, &start, &room) && use_key(d, request, &asker, &start))
@@ -255,13 +263,22 @@ static void serve_cancel(void *owner, struct http_request *request,
 
 /* ---- looking ------------------------------------------------------------------------------- */
 
+/* Before anything else is done for it: a crowd that is refused must cost next to nothing. */
+static bool has_room_for_stream(const struct agentd *d, struct http_request *request)
+{
+    if (d->stream_count < (size_t)d->settings->max_clients)
+        return true;
+    api_problem(request, PROBLEM_OVERLOADED, "too many event streams are open (max_clients)", NULL);
+    return false;
+}
+
 static void serve_events(void *owner, struct http_request *request,
                          const struct str part[API_PARTS_MAX])
 {
     (void)part;
     struct agentd *d = owner;
     struct asker asker;
-    if (!asker_read(request, &asker))
+    if (!has_room_for_stream(d, request) || !asker_read(request, &asker))
         return;
     if (asker.hash[0] == '\0')
         api_problem(request, PROBLEM_UNAUTHORIZED,

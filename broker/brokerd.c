@@ -338,8 +338,9 @@ static enum err open_http(struct brokerd *d, const char **why)
                                           .unix_mode = settings_socket_mode(settings),
                                           .tcp = said(settings->listen),
                                           .stream_max = 4 << 20, /* a tree is one event */
-                                          .connections_max =
-                                              (unsigned)settings->max_waits + READS_MAX};
+                                          .connections_max = (unsigned)settings->max_waits
+                                                             + READS_MAX + STREAMS_MAX,
+                                          .streams_max = STREAMS_MAX};
     return http_server_open(d->loop, &options, &api_events, d, &d->http, why);
 }
 

@@ -52,7 +52,9 @@ void http_problem(struct http_request *request, unsigned status, const char *cod
 {
     char retry[16];
     snprintf(retry, sizeof retry, "%u", retry_after_s);
-    const char *const headers[] = {"Retry-After", retry, NULL};
+    /* Who asks too much has to come again: that costs it more than it costs us. */
+    bool ends = status == MHD_HTTP_TOO_MANY_REQUESTS;
+    const char *const headers[] = {"Retry-After", retry, ends ? "Connection" : NULL, "close", NULL};
     json_t *problem = json_pack("{s:s, s:s, s:i, s:s, s:s*}", "type", "about:blank", "title", title,
                                 "status", (int)status, "code", code, "detail", detail);
     if (problem != NULL && extra != NULL)

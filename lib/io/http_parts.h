@@ -14,6 +14,16 @@
  * a duplicate of the connection's descriptor. */
 struct watch;
 
+/* A connection, from its first byte to its last. It waits while it has no whole request; those that
+ * wait are thrown out when there are too many of them, or they wait too long: else whoever opens
+ * many connections and says little keeps out everybody else. */
+struct visitor {
+    struct link in_waiting; /* the longest first */
+    struct host *host;
+    int fd;
+    uint64_t since_ms;
+};
+
 struct host { /* one listener */
     struct http_server *server;
     struct MHD_Daemon *daemon; /* NULL: not used */
@@ -29,12 +39,17 @@ struct http_server {
     void *owner;
     struct host tcp, local;
     uv_idle_t closer;
+    uv_timer_t patience; /* with those that wait; runs while there are any */
     char *unix_path;
     struct unix_name unix_name;
     unsigned port;
     size_t body_max, stream_max;
-    unsigned connections_max, idle_timeout_s;
-    unsigned alive; /* handles of ours and of our watches */
+    unsigned idle_timeout_s;
+    size_t waiting, waiting_max; /* connections without a whole request */
+    size_t held, held_max;       /* requests that wait for an answer, and streams */
+    size_t stream_count, streams_max;
+    struct list visitors; /* those that wait */
+    unsigned alive;       /* handles of ours and of our watches */
     bool closing;
     struct list asked; /* requests that wait for their answer */
     struct list streams;
@@ -61,7 +76,7 @@ struct http_request {
     struct list *joined; /* = &joined_headers: a const request may still remember what it lent */
     struct list joined_headers;
     enum request_state state;
-    bool too_large, suspended, is_owned;
+    bool too_large, suspended, is_owned, is_stream, is_held, is_ambiguous;
     size_t swallowed;
     void *request_owner;
     struct watch *watch;
@@ -80,6 +95,15 @@ struct http_stream {
 };
 
 int host_socket(struct MHD_Connection *connection);
+
+/* http_visitor.c: who may stay. */
+void visitors_init(struct http_server *server, const struct http_server_options *options);
+void visitors_close(struct http_server *server);
+/* For MHD_OPTION_NOTIFY_CONNECTION; owner is the host. */
+void visitor_changed(void *owner, struct MHD_Connection *connection, void **context,
+                     enum MHD_ConnectionNotificationCode how);
+void visitor_asks(struct MHD_Connection *connection);  /* its request is whole */
+void visitor_waits(struct MHD_Connection *connection); /* it was answered */
 void host_run_soon(struct host *host);
 /* The response is ours until libmicrohttpd takes it; sends it at once or on the next turn. */
 void request_settle(struct http_request *request, unsigned status, struct MHD_Response *response);

@@ -17,10 +17,9 @@
 enum {
     BODY_MAX = 64 << 10,
     STREAM_MAX = 256 << 10,
-    CONNECTIONS_MAX = 2000,
     IDLE_TIMEOUT_S = 30,
     CONNECTION_MEMORY = 16 << 10,
-    SWALLOWED_MAX = 4 << 20, /* of a body that is too large, so that its sender reads our 413 */
+    SWALLOWED_MAX = 256 << 10, /* of a body that is too large, so that its sender reads our 413 */
     UNIX_MODE = 0660
 };
 
@@ -86,6 +85,7 @@ static void request_free(struct http_request *request)
 {
     link_remove(&request->in_asked);
     watch_free(request->watch);
+    request->host->server->held -= request->is_held ? 1 : 0;
     if (request->response != NULL)
         MHD_destroy_response(request->response);
     LIST_EACH (at, then, &request->joined_headers)
@@ -99,6 +99,8 @@ static enum MHD_Result request_send(struct http_request *request)
     struct MHD_Response *response = request->response;
     request->state = REQUEST_GONE;
     request->response = NULL;
+    if (!request->is_stream) /* who does not read an answer may be thrown out again */
+        visitor_waits(request->connection);
     if (response == NULL)
         return MHD_NO;
     enum MHD_Result queued = MHD_queue_response(request->connection, request->status, response);
@@ -140,10 +142,21 @@ static void request_hang_up(void *owner)
     server->events->on_hangup(server->owner, request->request_owner);
 }
 
+static bool is_full(const struct http_server *server)
+{
+    return server->held >= server->held_max;
+}
+
 static void refuse(struct http_request *request)
 {
     request->state = REQUEST_ASKED;
-    if (request->too_large)
+    if (request->is_ambiguous)
+        http_problem(request, MHD_HTTP_BAD_REQUEST, "invalid", "Invalid request",
+                     "The request does not say clearly where it ends.", NULL, 0);
+    else if (!request->too_large && !request->host->server->closing)
+        http_problem(request, MHD_HTTP_TOO_MANY_REQUESTS, "overloaded", "Overloaded",
+                     "Too many requests wait for their answer.", NULL, 1);
+    else if (request->too_large)
         http_problem(request, MHD_HTTP_CONTENT_TOO_LARGE, "too_large", "Body too large",
                      "The body has more bytes than this server accepts.", NULL, 0);
     else
@@ -154,10 +167,13 @@ static void refuse(struct http_request *request)
 static enum MHD_Result request_dispatch(struct http_request *request)
 {
     struct http_server *server = request->host->server;
-    if (request->too_large || server->closing) {
+    if (request->too_large || server->closing || is_full(server)) {
         refuse(request);
         return request_send(request);
     }
+    visitor_asks(request->connection);
+    request->is_held = true;
+    server->held++;
     request->state = REQUEST_ASKED;
     list_add_last(&server->asked, &request->in_asked);
     server->events->on_request(server->owner, request);
@@ -181,6 +197,18 @@ static bool is_hopeless(struct http_request *request)
            && (length > SWALLOWED_MAX || http_header(request, MHD_HTTP_HEADER_EXPECT).len > 0);
 }
 
+/* Two lengths, a length and chunks, a coding that nobody reads: who stands before us may have seen
+ * another end of this request than we do, and taken the rest for the next one of somebody else. */
+static bool is_ambiguous(const struct http_request *request)
+{
+    int64_t number;
+    struct str length = http_header(request, MHD_HTTP_HEADER_CONTENT_LENGTH);
+    struct str coding = http_header(request, MHD_HTTP_HEADER_TRANSFER_ENCODING);
+    if (coding.at != NULL)
+        return length.at != NULL || coding.len != 7 || strncasecmp(coding.at, "chunked", 7) != 0;
+    return length.at != NULL && (!str_to_int(length, &number) || number < 0);
+}
+
 static enum MHD_Result request_begin(struct host *host, struct MHD_Connection *connection,
                                      const char *method, const char *path, void **context)
 {
@@ -188,7 +216,8 @@ static enum MHD_Result request_begin(struct host *host, struct MHD_Connection *c
     if (request == NULL)
         return MHD_NO;
     *context = request;
-    if (!is_hopeless(request))
+    request->is_ambiguous = is_ambiguous(request);
+    if (!request->is_ambiguous && !is_hopeless(request))
         return MHD_YES;
     refuse(request);
     return request_send(request);
@@ -230,11 +259,11 @@ static void request_completed(void *owner, struct MHD_Connection *connection, vo
 {
     struct http_request *request = *context;
     (void)owner;
-    (void)connection;
     (void)how;
     *context = NULL;
     if (request != NULL)
         request_free(request);
+    visitor_waits(connection); /* for its next request, or to be closed at once */
 }
 
 /* Leaves a text with an encoded NUL as it came: it would end every C string early. A path with an
@@ -259,13 +288,16 @@ static void log_from_library(void *owner, const char *format, va_list args)
 
 static bool host_open(struct http_server *server, struct host *host, int fd)
 {
+    enum { LEAVING = 256 }; /* thrown out, and not yet gone: it never stops accepting */
     enum { FLAGS = MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_TURBO | MHD_USE_ERROR_LOG };
     host->daemon = MHD_start_daemon(
         FLAGS, 0, NULL, NULL, access_handler, host, MHD_OPTION_EXTERNAL_LOGGER, log_from_library,
         NULL, MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_NOTIFY_COMPLETED, request_completed, NULL,
-        MHD_OPTION_UNESCAPE_CALLBACK, unescape, NULL, MHD_OPTION_CONNECTION_LIMIT,
-        server->connections_max, MHD_OPTION_CONNECTION_TIMEOUT, server->idle_timeout_s,
-        MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY, MHD_OPTION_END);
+        MHD_OPTION_UNESCAPE_CALLBACK, unescape, NULL, MHD_OPTION_NOTIFY_CONNECTION, visitor_changed,
+        host, MHD_OPTION_CONNECTION_LIMIT,
+        (unsigned)(server->held_max + server->waiting_max) + LEAVING, MHD_OPTION_CONNECTION_TIMEOUT,
+        server->idle_timeout_s, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY,
+        MHD_OPTION_END);
     if (host->daemon == NULL) /* it has closed the socket */
         return false;
     host->server = server;
@@ -342,6 +374,7 @@ static void close_now(uv_idle_t *closer)
     host_close(&server->local);
     if (server->unix_path != NULL)
         http_unlisten_unix(server->unix_path, server->unix_name);
+    visitors_close(server);
     uv_close((uv_handle_t *)closer, closer_closed);
 }
 
@@ -362,14 +395,13 @@ static struct http_server *server_new(uv_loop_t *loop, const struct http_server_
     server->loop = loop;
     server->body_max = options->body_max > 0 ? options->body_max : BODY_MAX;
     server->stream_max = options->stream_max > 0 ? options->stream_max : STREAM_MAX;
-    server->connections_max =
-        options->connections_max > 0 ? options->connections_max : CONNECTIONS_MAX;
     server->idle_timeout_s = idle_ms > 0 ? (unsigned)((idle_ms + 999) / 1000) : IDLE_TIMEOUT_S;
     list_init(&server->asked);
     list_init(&server->streams);
     uv_idle_init(loop, &server->closer);
     server->closer.data = server;
-    server->alive = 1;
+    server->alive = 2;
+    visitors_init(server, options);
     return server;
 }
 

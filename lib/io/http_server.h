@@ -26,8 +26,11 @@ struct http_server_options {
     const char *tcp;          /* NULL: none; "127.0.0.1:8080", "[::1]:0" */
     size_t body_max;          /* 0: 64 KiB */
     size_t stream_max;        /* bytes that may wait on one stream; 0: 256 KiB */
-    unsigned connections_max; /* per listener; 0: 2000 */
-    struct span idle_timeout; /* 0: 30 s; streams are exempt */
+    unsigned connections_max; /* requests that wait for their answer, and streams; one more is
+                                 refused 429; 0: 2000 */
+    unsigned streams_max;     /* of those; 0 or too many: three quarters */
+    struct span idle_timeout; /* for a whole request, however it trickles; 0: 30 s; streams are
+                                 exempt */
 };
 
 struct http_server_events {
@@ -75,7 +78,8 @@ void http_answer_json(struct http_request *request, unsigned status, json_t *jso
 void http_problem(struct http_request *request, unsigned status, const char *code,
                   const char *title, const char *detail, json_t *extra, unsigned retry_after_s);
 
-/* Ends the request by opening text/event-stream. NULL: no memory, the request was answered 503. */
+/* Ends the request by opening text/event-stream. NULL: no memory (answered 503), or too many
+ * streams (429). */
 struct http_stream *http_stream(struct http_request *request, void *stream_owner);
 /* ERR_FULL: the reader is too slow; the stream is being closed and on_stream_closed follows. */
 enum err http_stream_send(struct http_stream *stream, struct str bytes) MUST_CHECK;

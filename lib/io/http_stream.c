@@ -65,6 +65,7 @@ static void freed(void *owner)
     watch_free(stream->watch);
     buf_fini(&stream->waiting);
     link_remove(&stream->in_streams);
+    server->stream_count -= stream->handed_out ? 1 : 0;
     if (stream->handed_out)
         server->events->on_stream_closed(server->owner, stream, stream->stream_owner);
     mem_free(stream);
@@ -85,6 +86,11 @@ static struct MHD_Response *make_response(struct http_stream *stream)
 struct http_stream *http_stream(struct http_request *request, void *stream_owner)
 {
     struct http_server *server = request->host->server;
+    if (server->stream_count >= server->streams_max) {
+        http_problem(request, MHD_HTTP_TOO_MANY_REQUESTS, "overloaded", "Overloaded",
+                     "Too many event streams are open.", NULL, 1);
+        return NULL;
+    }
     struct http_stream *stream = mem_new(sizeof *stream);
     struct MHD_Response *response = stream != NULL ? make_response(stream) : NULL;
     if (response == NULL) {
@@ -98,6 +104,8 @@ struct http_stream *http_stream(struct http_request *request, void *stream_owner
     stream->waiting.limit = server->stream_max;
     stream->stream_owner = stream_owner;
     stream->handed_out = true;
+    server->stream_count++;
+    request->is_stream = true;
     list_add_last(&server->streams, &stream->in_streams);
     (void)MHD_set_connection_option(request->connection, MHD_CONNECTION_OPTION_TIMEOUT, 0u);
     request_settle(request, MHD_HTTP_OK, response);

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -462,6 +463,128 @@ static void an_idle_connection_is_closed_but_a_stream_is_not(void **state)
     close(idle);
 }
 
+/* ---- crowds -------------------------------------------------------------------------------- */
+
+static struct rlimit usual_files;
+
+/* With 512 files 128 connections may wait. */
+static int set_up_with_few_files(void **state)
+{
+    struct rlimit few;
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &usual_files), 0);
+    few = usual_files;
+    few.rlim_cur = 512;
+    return setrlimit(RLIMIT_NOFILE, &few) != 0 ? -1 : set_up(state);
+}
+
+static int tear_down_with_few_files(void **state)
+{
+    (void)setrlimit(RLIMIT_NOFILE, &usual_files);
+    return tear_down(state);
+}
+
+static void who_asks_gets_in_although_a_crowd_says_nothing(void **state)
+{
+    enum { CROWD = 160, MAY_WAIT = 128 };
+    struct scene *scene = *state;
+    int silent[CROWD];
+    open_server(scene, (struct http_server_options){0});
+    int late = dial(scene);
+    get(scene, late, "/late");
+    WAIT_FOR(scene, scene->lates == 1);
+    for (int i = 0; i < CROWD; i++) {
+        silent[i] = dial(scene);
+        uv_run(&scene->loop, UV_RUN_NOWAIT);
+    }
+    int asks = dial(scene);
+    get(scene, asks, "/x");
+    WAIT_FOR(scene, heard(scene, asks, "GET /x"));
+    WAIT_FOR(scene, http_server_connections(scene->server) <= MAY_WAIT + 1);
+    WAIT_FOR(scene, heard(scene, silent[0], NULL)); /* it has waited longest */
+    assert_false(heard(scene, silent[CROWD - 1], NULL));
+    http_answer(scene->late[0], 200, "text/plain", STR("not thrown out"), NULL);
+    WAIT_FOR(scene, heard(scene, late, "not thrown out"));
+    for (int i = 0; i < CROWD; i++)
+        close(silent[i]);
+    close(asks);
+    close(late);
+}
+
+static void a_request_that_trickles_has_its_time(void **state)
+{
+    struct scene *scene = *state;
+    open_server(scene, (struct http_server_options){.idle_timeout = MILLIS(1000)});
+    int fd = dial(scene);
+    say_text(scene, fd, "GET /x HTTP/1.1\r\nHost: x\r\nX-Slow: ");
+    uint64_t begun = uv_hrtime();
+    while (!heard(scene, fd, NULL)) { /* never silent, and never done */
+        (void)send(fd, "x", 1, MSG_NOSIGNAL);
+        uv_run(&scene->loop, UV_RUN_ONCE);
+        assert_true(uv_hrtime() - begun < WAIT_MS * 1000000ull);
+    }
+    assert_int_equal(scene->requests, 0);
+    close(fd);
+}
+
+static void one_request_too_many_is_refused_and_sent_away(void **state)
+{
+    struct scene *scene = *state;
+    open_server(scene, (struct http_server_options){.connections_max = 2, .streams_max = 1});
+    int stream = dial(scene), more = dial(scene), late = dial(scene), third = dial(scene);
+    get(scene, stream, "/stream");
+    WAIT_FOR(scene, heard(scene, stream, "text/event-stream"));
+    struct http_stream *first = scene->stream;
+    get(scene, more, "/stream");
+    WAIT_FOR(scene, heard(scene, more, "too many event streams") || heard(scene, more, NULL));
+    assert_non_null(strstr(scene->got.bytes, "HTTP/1.1 429"));
+    assert_non_null(strstr(scene->got.bytes, "Retry-After: 1"));
+    scene->stream = first;
+    get(scene, late, "/late");
+    WAIT_FOR(scene, scene->lates == 1);
+    get(scene, third, "/x");
+    WAIT_FOR(scene, heard(scene, third, "wait for their answer"));
+    WAIT_FOR(scene, heard(scene, third, NULL)); /* it has to come again */
+    http_answer(scene->late[0], 200, "text/plain", STR("answered"), NULL);
+    WAIT_FOR(scene, heard(scene, late, "answered"));
+    get(scene, late, "/y");
+    WAIT_FOR(scene, heard(scene, late, "GET /y"));
+    close(stream);
+    close(more);
+    close(late);
+    close(third);
+}
+
+static void a_request_whose_end_is_not_clear_is_refused(void **state)
+{
+    struct scene *scene = *state;
+    static const char *const heads[] = {
+        "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n",
+        "Content-Length: 5\r\nContent-Length: 6\r\n\r\nhello",
+        "Content-Length: 5\r\nContent-Length: 5\r\n\r\nhello",
+        "Content-Length: -5\r\n\r\nhello",
+        "Content-Length: +5\r\n\r\nhello",
+        "Content-Length: 5, 5\r\n\r\nhello",
+        "Content-Length: 18446744073709551617\r\n\r\nhello",
+        "Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
+        "Transfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n",
+        "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    };
+    open_server(scene, (struct http_server_options){0});
+    for (size_t i = 0; i < sizeof heads / sizeof *heads; i++) {
+        int fd = dial(scene);
+        buf_clear(&scene->got);
+        say_text(scene, fd, "POST /echo HTTP/1.1\r\nHost: x\r\n");
+        say_text(scene, fd, heads[i]);
+        get(scene, fd, "/smuggled");
+        WAIT_FOR(scene, heard(scene, fd, NULL));
+        if (scene->got.len == 0 || strstr(scene->got.bytes, "HTTP/1.1 4") != scene->got.bytes)
+            fail_msg("%s -> %s", heads[i], scene->got.len > 0 ? scene->got.bytes : "nothing");
+        close(fd);
+    }
+    assert_int_equal(scene->requests, 0);
+}
+
 static void a_unix_socket_has_its_mode_and_names_its_peer(void **state)
 {
     struct scene *scene = *state;
@@ -618,6 +741,11 @@ int main(void)
         STORY(a_stream_whose_reader_went_away_is_closed),
         STORY(a_stream_whose_reader_is_too_slow_is_cut),
         STORY(an_idle_connection_is_closed_but_a_stream_is_not),
+        cmocka_unit_test_setup_teardown(who_asks_gets_in_although_a_crowd_says_nothing,
+                                        set_up_with_few_files, tear_down_with_few_files),
+        STORY(a_request_that_trickles_has_its_time),
+        STORY(one_request_too_many_is_refused_and_sent_away),
+        STORY(a_request_whose_end_is_not_clear_is_refused),
         STORY(a_unix_socket_has_its_mode_and_names_its_peer),
         STORY(a_dead_socket_is_replaced_and_a_living_daemon_is_not),
         STORY(a_folder_that_everybody_may_change_is_refused),
