@@ -1,0 +1,388 @@
+/* Does a cancel get through while a hostile crowd floods a daemon, and does the daemon keep its
+ * size?
+ *
+ *     flood [ROUNDS [CONNECTIONS]]
+ *
+ * For each kind of flood and each door (agentd over its Unix socket and over TCP, the broker over
+ * TCP): rounds of cancels in peace and cancels in the flood, one after the other in the same run.
+ * Each cancel is a connection of its own, as an operator's would be, and of a run of its own. Ends
+ * with a table and "N passed, N failed". */
+#include <arpa/inet.h>
+#include <dirent.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+/* last: cmocka wants the headers above */
+#include <cmocka.h>
+
+#include "faults/flooder.h"
+#include "support/sidecar.h"
+
+/* What is promised. */
+enum { RSS_MAX_KIB = 128 << 10, FILES_MAX = 12000, TIMES_USUAL = 2 };
+enum {
+    ROUNDS_MAX = 15,
+    CANCELS = 400,
+    FILES_IN_PEACE = 64,
+    CANCEL_WAIT_MS = 2000,
+    SAMPLES_MAX = 20000
+};
+enum { UNANSWERED_MAX = 3 }; /* a round: enough is enough */
+
+static unsigned rounds = 3, crowd_size = 10000;
+static struct redis_process redis;
+static struct service agentd, broker;
+static char agentd_tcp[32], broker_tcp[32];
+static struct started mine; /* a run that is there before the flood */
+static unsigned long long cancel_number;
+
+struct door {
+    const char *name, *where;
+    const struct service *of;
+};
+static struct door doors[] = {
+    {"agentd, Unix socket", agentd.where, &agentd},
+    {"agentd, TCP", agentd_tcp, &agentd},
+    {"broker, TCP", broker_tcp, &broker},
+};
+
+static const struct {
+    const char *name;
+    enum flood_kind kind;
+    unsigned divisor; /* of the crowd */
+} floods[] = {
+    {"silent connections", FLOOD_SILENT, 1},  {"a byte a second", FLOOD_SLOW, 1},
+    {"64 KiB of headers", FLOOD_HEADERS, 10}, {"1 GiB bodies", FLOOD_BODY, 100},
+    {"1 GiB in chunks", FLOOD_CHUNKS, 100},   {"runs above the limit", FLOOD_STARTS, 100},
+    {"event streams", FLOOD_STREAMS, 1},
+};
+enum { FLOODS = sizeof floods / sizeof floods[0], DOORS = sizeof doors / sizeof doors[0] };
+
+struct figures {
+    bool measured, passed;
+    double usual_us, flooded_us, worst_us, busy; /* of one CPU, in the flood */
+    long rss_kib, files;
+    unsigned unanswered;
+};
+static struct figures page[FLOODS][DOORS];
+
+/* ---- what one cancel takes ----------------------------------------------------------------- */
+
+static double now_us(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec * 1e6 + (double)now.tv_nsec / 1e3;
+}
+
+static int dial(const char *where)
+{
+    struct sockaddr_un local = {.sun_family = AF_UNIX};
+    struct sockaddr_in tcp = {.sin_family = AF_INET};
+    bool is_unix = strncmp(where, "unix:", 5) == 0;
+    const struct timeval patience = {.tv_sec = CANCEL_WAIT_MS / 1000};
+    int fd = socket(is_unix ? AF_UNIX : AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    (void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+    (void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
+    int done;
+    if (is_unix) {
+        snprintf(local.sun_path, sizeof local.sun_path, "%s", where + 5);
+        done = connect(fd, (struct sockaddr *)&local, sizeof local);
+    } else {
+        tcp.sin_port = htons((uint16_t)atoi(strrchr(where, ':') + 1));
+        tcp.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+        done = connect(fd, (struct sockaddr *)&tcp, sizeof tcp);
+    }
+    if (done == 0)
+        return fd;
+    close(fd);
+    return -1;
+}
+
+/* Its time in us; below 0: it was not answered 202. At an agentd a client cancels its own run again
+ * and again, at the broker each run is another. */
+static double cancel_once(const struct door *door)
+{
+    char text[512], answer[4096], run[ID_TEXT_MAX];
+    if (door->of == &agentd)
+        snprintf(run, sizeof run, "%s", mine.run);
+    else
+        snprintf(run, sizeof run, "cancelled-%llu", ++cancel_number);
+    double from = now_us();
+    int len = snprintf(text, sizeof text,
+                       "POST /v1/runs/%s/cancel HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s"
+                       "\r\nContent-Length: 2\r\n\r\n{}",
+                       run, mine.token);
+    int fd = dial(door->where);
+    ssize_t got = -1;
+    if (fd >= 0 && send(fd, text, (size_t)len, MSG_NOSIGNAL) == len)
+        got = recv(fd, answer, sizeof answer - 1, 0);
+    double took = now_us() - from;
+    if (fd >= 0)
+        close(fd);
+    answer[got > 0 ? got : 0] = '\0';
+    return strncmp(answer, "HTTP/1.1 202", 12) == 0 ? took : -1;
+}
+
+static int by_size(const void *a, const void *b)
+{
+    const double *one = a, *other = b;
+    return (*one > *other) - (*one < *other);
+}
+
+struct times {
+    size_t count;
+    unsigned unanswered;
+    double us[SAMPLES_MAX];
+};
+
+static void cancel_many(const struct door *door, struct times *times)
+{
+    unsigned unanswered = times->unanswered;
+    for (int i = 0; i < CANCELS && times->unanswered < unanswered + UNANSWERED_MAX; i++) {
+        double took = cancel_once(door);
+        if (took < 0)
+            times->unanswered++;
+        else if (times->count < SAMPLES_MAX)
+            times->us[times->count++] = took;
+    }
+}
+
+static double percentile(struct times *times, double percent)
+{
+    if (times->count == 0)
+        return 0;
+    qsort(times->us, times->count, sizeof times->us[0], by_size);
+    return times->us[(size_t)((double)(times->count - 1) * percent / 100)];
+}
+
+/* ---- how large the daemon is --------------------------------------------------------------- */
+
+static long status_kib(pid_t pid, const char *field)
+{
+    char path[64], line[256];
+    long value = 0;
+    snprintf(path, sizeof path, "/proc/%d/status", (int)pid);
+    FILE *file = fopen(path, "r");
+    while (file != NULL && fgets(line, sizeof line, file) != NULL)
+        if (strncmp(line, field, strlen(field)) == 0)
+            value = atol(line + strlen(field));
+    if (file != NULL)
+        fclose(file);
+    return value;
+}
+
+/* Seconds of CPU so far. */
+static double cpu_seconds(pid_t pid)
+{
+    char path[64], text[1024] = "";
+    unsigned long user = 0, system = 0;
+    snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+    FILE *file = fopen(path, "r");
+    const char *rest =
+        file != NULL && fgets(text, sizeof text, file) != NULL ? strrchr(text, ')') : NULL;
+    if (rest != NULL)
+        (void)sscanf(rest, ") %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &user, &system);
+    if (file != NULL)
+        fclose(file);
+    return (double)(user + system) / (double)sysconf(_SC_CLK_TCK);
+}
+
+static long open_files(pid_t pid)
+{
+    char path[64];
+    long count = 0;
+    snprintf(path, sizeof path, "/proc/%d/fd", (int)pid);
+    DIR *folder = opendir(path);
+    while (folder != NULL && readdir(folder) != NULL)
+        count++;
+    if (folder != NULL)
+        closedir(folder);
+    return count;
+}
+
+static void look_at(const struct service *service, struct figures *figures)
+{
+    long rss = status_kib(service->pid, "VmRSS:"), files = open_files(service->pid);
+    figures->rss_kib = rss > figures->rss_kib ? rss : figures->rss_kib;
+    figures->files = files > figures->files ? files : figures->files;
+}
+
+/* The crowd is dead; the daemon still has to notice. */
+static void wait_for_peace(const struct service *service)
+{
+    struct waiting wait = WAITING;
+    while (open_files(service->pid) > FILES_IN_PEACE)
+        waiting_turn(&wait);
+}
+
+/* ---- one row ------------------------------------------------------------------------------- */
+
+/* Peace and flood side by side: the machine is as busy with other things in one as in the other. */
+static void measure_round(const struct door *door, size_t flood, struct figures *out)
+{
+    static struct times peace, war;
+    peace.count = war.count = peace.unanswered = war.unanswered = 0;
+    cancel_many(door, &peace);
+    pid_t crowd =
+        flooder_start(door->where, floods[flood].kind, crowd_size / floods[flood].divisor);
+    double from = now_us(), worked = cpu_seconds(door->of->pid);
+    cancel_many(door, &war);
+    out->busy = (cpu_seconds(door->of->pid) - worked) / (now_us() - from) * 1e6;
+    look_at(door->of, out);
+    flooder_end(crowd);
+    wait_for_peace(door->of);
+    out->usual_us = percentile(&peace, 50);
+    out->flooded_us = percentile(&war, 50);
+    out->worst_us = percentile(&war, 99);
+    out->unanswered += peace.unanswered + war.unanswered;
+}
+
+static double ratio_of(const struct figures *figures)
+{
+    return figures->usual_us > 0 ? figures->flooded_us / figures->usual_us : 0;
+}
+
+static int by_ratio(const void *a, const void *b)
+{
+    double one = ratio_of(a), other = ratio_of(b);
+    return (one > other) - (one < other);
+}
+
+/* The round in the middle speaks for all, but size and unanswered cancels are of all. */
+static void measure(const struct door *door, size_t flood, struct figures *figures)
+{
+    struct figures round[ROUNDS_MAX] = {{.measured = true}}, all = {.measured = true};
+    for (unsigned i = 0; i < rounds; i++) {
+        measure_round(door, flood, &round[i]);
+        all.rss_kib = round[i].rss_kib > all.rss_kib ? round[i].rss_kib : all.rss_kib;
+        all.files = round[i].files > all.files ? round[i].files : all.files;
+        all.unanswered += round[i].unanswered;
+    }
+    qsort(round, rounds, sizeof round[0], by_ratio);
+    *figures = round[rounds / 2];
+    figures->measured = true;
+    figures->rss_kib = all.rss_kib;
+    figures->files = all.files;
+    figures->unanswered = all.unanswered;
+    figures->passed = figures->unanswered == 0 && figures->rss_kib <= RSS_MAX_KIB
+                      && figures->files <= FILES_MAX && figures->usual_us > 0
+                      && ratio_of(figures) <= TIMES_USUAL;
+}
+
+static void flood_all_doors(size_t flood)
+{
+    bool passed = true;
+    for (size_t door = 0; door < DOORS; door++) {
+        struct figures *figures = &page[flood][door];
+        measure(&doors[door], flood, figures);
+        passed = passed && figures->passed;
+        assert_int_equal(service_call(doors[door].of, NULL, "GET", "/livez", NULL, NULL), 200);
+    }
+    assert_true(passed);
+}
+
+static void run_flood(void **state)
+{
+    const size_t *flood = *state;
+    flood_all_doors(*flood);
+}
+
+/* ---- all of it ----------------------------------------------------------------------------- */
+
+static void start_broker(void)
+{
+    char url[128];
+    snprintf(url, sizeof url, "--redis-url=%s", redis.url);
+    for (unsigned port = 20000 + (unsigned)getpid() % 20000;; port++) {
+        char listen_at[48];
+        snprintf(broker_tcp, sizeof broker_tcp, "127.0.0.1:%u", port);
+        snprintf(listen_at, sizeof listen_at, "--listen=%s", broker_tcp);
+        int taken = dial(broker_tcp);
+        if (taken >= 0) {
+            close(taken);
+            continue;
+        }
+        const char *const args[] = {url, listen_at, "--log-level=error", NULL};
+        service_start(&broker, "brakewire-broker", true, args);
+        break;
+    }
+}
+
+static void start_agentd(void)
+{
+    char url[128], listen_at[48];
+    snprintf(url, sizeof url, "--redis-url=%s", redis.url);
+    snprintf(agentd_tcp, sizeof agentd_tcp, "127.0.0.1:%u",
+             (unsigned)atoi(strrchr(broker_tcp, ':') + 1) + 1);
+    snprintf(listen_at, sizeof listen_at, "--listen=%s", agentd_tcp);
+    const char *const args[] = {url, listen_at, "--max-runs=1000", "--log-level=error", NULL};
+    service_start(&agentd, "brakewire-agentd", true, args);
+}
+
+static int begin(void **state)
+{
+    (void)state;
+    redis_process_start(&redis, KIND_REDIS, NULL);
+    start_broker();
+    start_agentd();
+    mine = sidecar_run(&agentd, NULL, "{}");
+    return 0;
+}
+
+static int end(void **state)
+{
+    (void)state;
+    service_stop(&agentd);
+    service_stop(&broker);
+    redis_process_end(&redis);
+    return 0;
+}
+
+static void print_page(void)
+{
+    unsigned passed = 0, failed = 0;
+    printf("\n%-22s %-20s %9s %9s %6s %9s %6s %8s %6s %10s\n", "flood of", "at", "usual us",
+           "flood us", "ratio", "p99 us", "busy", "RSS MiB", "files", "unanswered");
+    for (size_t flood = 0; flood < FLOODS; flood++) {
+        for (size_t door = 0; door < DOORS; door++) {
+            const struct figures *f = &page[flood][door];
+            if (!f->measured)
+                continue;
+            printf("%-22s %-20s %9.0f %9.0f %6.2f %9.0f %6.2f %8.1f %6ld %10u %s\n",
+                   floods[flood].name, doors[door].name, f->usual_us, f->flooded_us, ratio_of(f),
+                   f->worst_us, f->busy, (double)f->rss_kib / 1024, f->files, f->unanswered,
+                   f->passed ? "" : "FAILED");
+            passed += f->passed ? 1 : 0;
+            failed += f->passed ? 0 : 1;
+        }
+    }
+    printf("promised: at most %d times the usual p50, %d MiB, %d files, every cancel answered\n",
+           TIMES_USUAL, RSS_MAX_KIB >> 10, FILES_MAX);
+    printf("%u passed, %u failed\n", passed, failed);
+}
+
+int main(int argc, char *argv[])
+{
+    static size_t number[FLOODS];
+    struct CMUnitTest tests[FLOODS];
+    rounds = argc > 1 ? (unsigned)atoi(argv[1]) % (ROUNDS_MAX + 1) : rounds;
+    rounds = rounds > 0 ? rounds : 1;
+    crowd_size = argc > 2 ? (unsigned)atoi(argv[2]) : crowd_size;
+    for (size_t i = 0; i < FLOODS; i++) {
+        number[i] = i;
+        tests[i] = (struct CMUnitTest){
+            .name = floods[i].name, .test_func = run_flood, .initial_state = &number[i]};
+    }
+    int failed = cmocka_run_group_tests(tests, begin, end);
+    print_page();
+    return failed;
+}

@@ -1,0 +1,23 @@
+/* A hostile crowd in a process of its own: it keeps so many connections to one daemon and misuses
+ * each of them. Who is thrown out comes back a second later. */
+#ifndef FAULTS_FLOODER_H
+#define FAULTS_FLOODER_H
+
+#include <sys/types.h>
+
+enum flood_kind {
+    FLOOD_SILENT,  /* connects and says nothing */
+    FLOOD_SLOW,    /* sends a byte of its request each second */
+    FLOOD_HEADERS, /* 64 KiB of headers */
+    FLOOD_BODY,    /* a body of 1 GiB, its length told */
+    FLOOD_CHUNKS,  /* the same in chunks, its length not told */
+    FLOOD_STARTS,  /* registers runs, each a new one */
+    FLOOD_STREAMS, /* opens event streams with a token of its own each, and reads nothing */
+};
+
+/* where: "unix:PATH" or "127.0.0.1:PORT". Returns when everybody has come once; -1: no process. It
+ * dies with the caller. */
+pid_t flooder_start(const char *where, enum flood_kind kind, unsigned connections);
+void flooder_end(pid_t pid);
+
+#endif
