@@ -1,0 +1,75 @@
+#include "fuzz/peer.h"
+
+#include <arpa/inet.h>
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+/* Each time from another address of this host: TCP keeps used pairs for a minute, and the ports of
+ * one address would run out. */
+static int dial(unsigned port)
+{
+    static uint32_t number;
+    const struct linger at_once = {.l_onoff = 1};
+    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
+    to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert(fd >= 0);
+    (void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+    struct sockaddr_in from = {.sin_family = AF_INET};
+    from.sin_addr.s_addr = htonl(0x7f010000u + number++ % 0x10000u);
+    assert(bind(fd, (struct sockaddr *)&from, sizeof from) == 0);
+    assert(connect(fd, (struct sockaddr *)&to, sizeof to) == 0);
+    assert(fcntl(fd, F_SETFL, O_NONBLOCK) == 0);
+    return fd;
+}
+
+/* False: it is over. */
+static bool listen_once(int fd, struct buf *answer)
+{
+    char room[4096];
+    ssize_t len = recv(fd, room, sizeof room, 0);
+    if (len > 0)
+        (void)buf_add(answer, room, (size_t)len);
+    return len > 0 || (len < 0 && errno == EAGAIN);
+}
+
+void peer_ask(uv_loop_t *loop, unsigned port, struct str bytes, struct buf *answer)
+{
+    enum { TURNS = 20000 };
+    int fd = dial(port), turns = 0;
+    for (size_t sent = 0; sent < bytes.len && turns < TURNS; turns++) {
+        ssize_t len = send(fd, bytes.at + sent, bytes.len - sent, MSG_NOSIGNAL);
+        if (len < 0 && errno != EAGAIN)
+            break; /* it has closed already: 413, 431 */
+        sent += len > 0 ? (size_t)len : 0;
+        (void)uv_run(loop, UV_RUN_NOWAIT);
+    }
+    (void)shutdown(fd, SHUT_WR);
+    while (turns++ < TURNS && listen_once(fd, answer))
+        (void)uv_run(loop, UV_RUN_NOWAIT);
+    close(fd);
+    assert(turns < TURNS); /* it must come to an end */
+    assert(answer->len == 0 || memcmp(answer->bytes, "HTTP/1.", 7) == 0);
+    assert(answer->len < 12 || memcmp(answer->bytes + 9, "500", 3) != 0);
+}
+
+void peer_compose(const char *const routes[], struct str input, struct buf *out)
+{
+    size_t count = 0;
+    while (routes[count] != NULL)
+        count++;
+    struct str body = {input.at + 1, input.len - 1}, query = str_cut(&body, '\n');
+    buf_add_text(out, routes[(unsigned char)input.at[0] % count]);
+    if (query.len > 0)
+        buf_add_text(out, "?");
+    buf_add_str(out, query);
+    buf_addf(out,
+             " HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: %zu\r\nAuthorization: "
+             "Bearer a-token-of-the-fuzzer\r\n\r\n",
+             body.len);
+    buf_add_str(out, body);
+}
