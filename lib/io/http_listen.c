@@ -12,7 +12,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-enum { BACKLOG = 1024, KEEPALIVE_S = 30, UNACKED_MS = 60000, PLACE_ROOM = 300 };
+enum { BACKLOG = 4096, KEEPALIVE_S = 30, UNACKED_MS = 60000, PLACE_ROOM = 300 };
 
 /* "[::1]:80" -> "::1" and "80", in the caller's copy. */
 static bool split_place(char *place, char **host, char **port)

@@ -48,6 +48,7 @@ struct http_server {
     size_t waiting, waiting_max; /* connections without a whole request */
     size_t held, held_max;       /* requests that wait for an answer, and streams */
     size_t stream_count, streams_max;
+    size_t large_bytes;   /* of bodies, beyond the usual size */
     struct list visitors; /* those that wait */
     unsigned alive;       /* handles of ours and of our watches */
     bool closing;
@@ -76,8 +77,8 @@ struct http_request {
     struct list *joined; /* = &joined_headers: a const request may still remember what it lent */
     struct list joined_headers;
     enum request_state state;
-    bool too_large, suspended, is_owned, is_stream, is_held, is_ambiguous;
-    size_t swallowed;
+    bool too_large, suspended, is_owned, is_stream, is_held, is_ambiguous, is_crowded;
+    size_t swallowed, large_bytes;
     void *request_owner;
     struct watch *watch;
     struct MHD_Response *response;

@@ -19,7 +19,8 @@ enum {
     STREAM_MAX = 256 << 10,
     IDLE_TIMEOUT_S = 30,
     CONNECTION_MEMORY = 16 << 10,
-    SWALLOWED_MAX = 256 << 10, /* of a body that is too large, so that its sender reads our 413 */
+    LARGE_BODIES_MAX = 32 << 20, /* of all that are larger than usual, together */
+    SWALLOWED_MAX = 256 << 10,   /* of a body that is too large, so that its sender reads our 413 */
     UNIX_MODE = 0660
 };
 
@@ -90,6 +91,7 @@ static void request_free(struct http_request *request)
         MHD_destroy_response(request->response);
     LIST_EACH (at, then, &request->joined_headers)
         mem_free(LIST_OWNER(at, struct joined_header, in_joined));
+    request->host->server->large_bytes -= request->large_bytes;
     buf_fini(&request->body);
     mem_free(request);
 }
@@ -153,14 +155,16 @@ static void refuse(struct http_request *request)
     if (request->is_ambiguous)
         http_problem(request, MHD_HTTP_BAD_REQUEST, "invalid", "Invalid request",
                      "The request does not say clearly where it ends.", NULL, 0);
-    else if (!request->too_large && !request->host->server->closing)
-        http_problem(request, MHD_HTTP_TOO_MANY_REQUESTS, "overloaded", "Overloaded",
-                     "Too many requests wait for their answer.", NULL, 1);
-    else if (request->too_large)
+    else if (request->too_large && !request->is_crowded)
         http_problem(request, MHD_HTTP_CONTENT_TOO_LARGE, "too_large", "Body too large",
                      "The body has more bytes than this server accepts.", NULL, 0);
-    else
+    else if (request->host->server->closing)
         http_problem(request, MHD_HTTP_SERVICE_UNAVAILABLE, "unavailable", "Shutting down", NULL,
+                     NULL, 1);
+    else
+        http_problem(request, MHD_HTTP_TOO_MANY_REQUESTS, "overloaded", "Overloaded",
+                     request->is_crowded ? "Too many large bodies are being read."
+                                         : "Too many requests wait for their answer.",
                      NULL, 1);
 }
 
@@ -223,10 +227,34 @@ static enum MHD_Result request_begin(struct host *host, struct MHD_Connection *c
     return request_send(request);
 }
 
+static void drop_body(struct http_request *request)
+{
+    request->host->server->large_bytes -= request->large_bytes;
+    request->large_bytes = 0;
+    buf_fini(&request->body);
+}
+
+/* A small body always finds room; what goes beyond that shares one purse. */
+static bool has_room(struct http_request *request, size_t len)
+{
+    struct http_server *server = request->host->server;
+    size_t had = request->body.len > BODY_MAX ? request->body.len : BODY_MAX;
+    size_t more = request->body.len + len > had ? request->body.len + len - had : 0;
+    request->is_crowded = more > LARGE_BODIES_MAX - server->large_bytes;
+    if (request->is_crowded)
+        return false;
+    server->large_bytes += more;
+    request->large_bytes += more;
+    return true;
+}
+
 static enum MHD_Result request_take(struct http_request *request, const char *bytes, size_t *len)
 {
-    if (!request->too_large && buf_add(&request->body, bytes, *len) != ERR_OK)
+    if (!request->too_large
+        && (!has_room(request, *len) || buf_add(&request->body, bytes, *len) != ERR_OK)) {
         request->too_large = true;
+        drop_body(request);
+    }
     request->swallowed += *len;
     *len = 0;
     return request->swallowed <= request->body.limit + SWALLOWED_MAX ? MHD_YES : MHD_NO;

@@ -24,7 +24,7 @@ struct http_server_options {
     const char *unix_path;    /* NULL: none. Removed and made anew; mode 0664 & unix_mode */
     unsigned unix_mode;       /* 0: 0660 */
     const char *tcp;          /* NULL: none; "127.0.0.1:8080", "[::1]:0" */
-    size_t body_max;          /* 0: 64 KiB */
+    size_t body_max;          /* 0: 64 KiB; all that is beyond 64 KiB: 32 MiB, else 429 */
     size_t stream_max;        /* bytes that may wait on one stream; 0: 256 KiB */
     unsigned connections_max; /* requests that wait for their answer, and streams; one more is
                                  refused 429; 0: 2000 */

@@ -554,6 +554,34 @@ static void one_request_too_many_is_refused_and_sent_away(void **state)
     close(third);
 }
 
+static void large_bodies_share_a_purse_and_small_ones_get_in(void **state)
+{
+    enum { MIB = 1 << 20, GIVEN = 3 };
+    static char piece[11 * MIB];
+    struct scene *scene = *state;
+    int fd[GIVEN];
+    memset(piece, 'x', sizeof piece);
+    open_server(scene, (struct http_server_options){.body_max = 12 * MIB});
+    for (int i = 0; i < GIVEN; i++) { /* the third is one too many for 32 MiB */
+        fd[i] = dial(scene);
+        say_text(scene, fd[i],
+                 "POST /late HTTP/1.1\r\nHost: x\r\nContent-Length: 12000000\r\n\r\n");
+        say(scene, fd[i], piece, sizeof piece);
+    }
+    int small = dial(scene);
+    say_text(scene, small, "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}");
+    WAIT_FOR(scene, heard(scene, small, "{}"));
+    buf_clear(&scene->got);
+    say(scene, fd[GIVEN - 1], piece, 12000000 - sizeof piece);
+    WAIT_FOR(scene, heard(scene, fd[GIVEN - 1], "large bodies"));
+    assert_non_null(strstr(scene->got.bytes, "HTTP/1.1 429"));
+    assert_int_equal(scene->lates, 0);
+    for (int i = 0; i < GIVEN; i++)
+        close(fd[i]);
+    close(small);
+    WAIT_FOR(scene, http_server_connections(scene->server) == 0);
+}
+
 static void a_request_whose_end_is_not_clear_is_refused(void **state)
 {
     struct scene *scene = *state;
@@ -745,6 +773,7 @@ int main(void)
                                         set_up_with_few_files, tear_down_with_few_files),
         STORY(a_request_that_trickles_has_its_time),
         STORY(one_request_too_many_is_refused_and_sent_away),
+        STORY(large_bodies_share_a_purse_and_small_ones_get_in),
         STORY(a_request_whose_end_is_not_clear_is_refused),
         STORY(a_unix_socket_has_its_mode_and_names_its_peer),
         STORY(a_dead_socket_is_replaced_and_a_living_daemon_is_not),
