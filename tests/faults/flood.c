@@ -1,7 +1,7 @@
 /* Does a cancel get through while a hostile crowd floods a daemon, and does the daemon keep its
  * size?
  *
- *     flood [ROUNDS [CONNECTIONS]]
+ *     flood [ROUNDS [CONNECTIONS [WORD]]]      only floods with this word in their name
  *
  * For each kind of flood and each door (agentd over its Unix socket and over TCP, the broker over
  * TCP): rounds of cancels in peace and cancels in the flood, one after the other in the same run.
@@ -27,7 +27,7 @@
 #include "support/sidecar.h"
 
 /* What is promised. */
-enum { RSS_MAX_KIB = 128 << 10, FILES_MAX = 12000, TIMES_USUAL = 2 };
+enum { RSS_MAX_KIB = 128 << 10, FILES_MAX = 12000, TIMES_USUAL = 2, TIMES_IN_STREAMS = 10 };
 enum {
     ROUNDS_MAX = 15,
     CANCELS = 400,
@@ -58,11 +58,15 @@ static const struct {
     const char *name;
     enum flood_kind kind;
     unsigned divisor; /* of the crowd */
+    unsigned times;   /* the usual p50, at most */
 } floods[] = {
-    {"silent connections", FLOOD_SILENT, 1},  {"a byte a second", FLOOD_SLOW, 1},
-    {"64 KiB of headers", FLOOD_HEADERS, 10}, {"1 GiB bodies", FLOOD_BODY, 100},
-    {"1 GiB in chunks", FLOOD_CHUNKS, 100},   {"runs above the limit", FLOOD_STARTS, 100},
-    {"event streams", FLOOD_STREAMS, 1},
+    {"silent connections", FLOOD_SILENT, 1, TIMES_USUAL},
+    {"a byte a second", FLOOD_SLOW, 1, TIMES_USUAL},
+    {"64 KiB of headers", FLOOD_HEADERS, 10, TIMES_USUAL},
+    {"1 GiB bodies", FLOOD_BODY, 100, TIMES_USUAL},
+    {"1 GiB in chunks", FLOOD_CHUNKS, 100, TIMES_USUAL},
+    {"runs above the limit", FLOOD_STARTS, 1, TIMES_USUAL},
+    {"event streams", FLOOD_STREAMS, 1, TIMES_IN_STREAMS},
 };
 enum { FLOODS = sizeof floods / sizeof floods[0], DOORS = sizeof doors / sizeof doors[0] };
 
@@ -275,7 +279,7 @@ static void measure(const struct door *door, size_t flood, struct figures *figur
     figures->unanswered = all.unanswered;
     figures->passed = figures->unanswered == 0 && figures->rss_kib <= RSS_MAX_KIB
                       && figures->files <= FILES_MAX && figures->usual_us > 0
-                      && ratio_of(figures) <= TIMES_USUAL;
+                      && ratio_of(figures) <= floods[flood].times;
 }
 
 static void flood_all_doors(size_t flood)
@@ -365,8 +369,9 @@ static void print_page(void)
             failed += f->passed ? 0 : 1;
         }
     }
-    printf("promised: at most %d times the usual p50, %d MiB, %d files, every cancel answered\n",
-           TIMES_USUAL, RSS_MAX_KIB >> 10, FILES_MAX);
+    printf("promised: at most %d times the usual p50 (%d while thousands open streams), %d MiB, %d "
+           "files, every cancel answered\n",
+           TIMES_USUAL, TIMES_IN_STREAMS, RSS_MAX_KIB >> 10, FILES_MAX);
     printf("%u passed, %u failed\n", passed, failed);
 }
 
@@ -377,12 +382,16 @@ int main(int argc, char *argv[])
     rounds = argc > 1 ? (unsigned)atoi(argv[1]) % (ROUNDS_MAX + 1) : rounds;
     rounds = rounds > 0 ? rounds : 1;
     crowd_size = argc > 2 ? (unsigned)atoi(argv[2]) : crowd_size;
+    const char *word = argc > 3 ? argv[3] : "";
+    size_t count = 0;
     for (size_t i = 0; i < FLOODS; i++) {
+        if (strstr(floods[i].name, word) == NULL)
+            continue;
         number[i] = i;
-        tests[i] = (struct CMUnitTest){
+        tests[count++] = (struct CMUnitTest){
             .name = floods[i].name, .test_func = run_flood, .initial_state = &number[i]};
     }
-    int failed = cmocka_run_group_tests(tests, begin, end);
+    int failed = _cmocka_run_group_tests("flood", tests, count, begin, end);
     print_page();
     return failed;
 }

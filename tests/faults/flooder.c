@@ -25,6 +25,7 @@ struct member { /* one of the crowd */
     int fd;     /* -1: comes back at `due` */
     int64_t due;
     uint64_t sent;
+    bool has_spoken;
 };
 
 struct crowd {
@@ -141,6 +142,17 @@ static void say(struct crowd *crowd, struct member *member)
         leave(member);
 }
 
+/* It is connected: from now on only what comes is of interest, or more room for a body. */
+static void begin_to_speak(struct crowd *crowd, struct member *member)
+{
+    struct epoll_event event = {.events = EPOLLIN | EPOLLRDHUP
+                                          | (sends_more(crowd) ? (uint32_t)EPOLLOUT : 0),
+                                .data.ptr = member};
+    member->has_spoken = true;
+    epoll_ctl(crowd->epoll, EPOLL_CTL_MOD, member->fd, &event);
+    say(crowd, member);
+}
+
 static void come(struct crowd *crowd, struct member *member)
 {
     bool is_unix = strncmp(crowd->where, "unix:", 5) == 0;
@@ -148,13 +160,9 @@ static void come(struct crowd *crowd, struct member *member)
     *member = (struct member){.fd = fd, .due = now_ms() + PAUSE_MS};
     if (++crowd->came == crowd->count)
         close(crowd->ready);
-    if (fd < 0)
-        return;
-    struct epoll_event event = {.events = EPOLLIN | EPOLLRDHUP
-                                          | (sends_more(crowd) ? (uint32_t)EPOLLOUT : 0),
-                                .data.ptr = member};
-    epoll_ctl(crowd->epoll, EPOLL_CTL_ADD, fd, &event);
-    say(crowd, member);
+    struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP, .data.ptr = member};
+    if (fd >= 0)
+        epoll_ctl(crowd->epoll, EPOLL_CTL_ADD, fd, &event);
 }
 
 static void push_body(struct member *member)
@@ -182,7 +190,9 @@ static void serve(struct crowd *crowd, struct member *member, uint32_t events)
     }
     if (member->fd >= 0 && (events & (EPOLLHUP | EPOLLERR | EPOLLRDHUP)) != 0)
         leave(member);
-    else if (member->fd >= 0 && (events & EPOLLOUT) != 0 && sends_more(crowd))
+    else if (member->fd >= 0 && (events & EPOLLOUT) != 0 && !member->has_spoken)
+        begin_to_speak(crowd, member);
+    else if (member->fd >= 0 && (events & EPOLLOUT) != 0)
         push_body(member);
 }
 
