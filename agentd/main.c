@@ -6,6 +6,7 @@
 
 #include "agentd/agentd.h"
 #include "base/log.h"
+#include "io/privileges.h"
 
 struct signals {
     uv_signal_t handle[2];
@@ -44,6 +45,29 @@ static void raise_file_limit(void)
     }
 }
 
+static int cannot_start(enum err err, const char *why)
+{
+    char quoted[256];
+    log_error("cannot start", "because=%s",
+              log_quoted(why != NULL ? why : err_text(err), quoted, sizeof quoted));
+    return EXIT_FAILURE;
+}
+
+/* What needs root comes first: the sockets, the secrets (they were read with the options). */
+static enum err open_and_drop(uv_loop_t *loop, const struct settings *settings, struct agentd **out,
+                              const char **why)
+{
+    struct privileges become;
+    enum err err = privileges_find(settings->user, settings->group, &become, why);
+    if (err == ERR_OK)
+        err = agentd_open(loop, settings, out, why);
+    if (err == ERR_OK)
+        err = privileges_give(&become, settings->socket);
+    if (err == ERR_OK)
+        err = privileges_drop(&become, settings->agents_of_other_users, why);
+    return err;
+}
+
 static int run(const struct settings *settings)
 {
     uv_loop_t loop;
@@ -53,13 +77,9 @@ static int run(const struct settings *settings)
     raise_file_limit();
     if (uv_loop_init(&loop) != 0)
         return EXIT_FAILURE;
-    enum err err = agentd_open(&loop, settings, &daemon, &why);
-    if (err != ERR_OK) {
-        char quoted[256];
-        log_error("cannot start", "because=%s",
-                  log_quoted(why != NULL ? why : err_text(err), quoted, sizeof quoted));
-        return EXIT_FAILURE;
-    }
+    enum err err = open_and_drop(&loop, settings, &daemon, &why);
+    if (err != ERR_OK)
+        return cannot_start(err, why);
     watch_signals(&loop, &signals, daemon);
     uv_run(&loop, UV_RUN_DEFAULT);
     for (int i = 0; i < 2; i++)

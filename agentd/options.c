@@ -15,6 +15,12 @@ static struct conf_option options[] = {
     {OPTION(socket_mode, CONF_TEXT), "0660", .unit = "OCTAL", .help = "permissions of that socket"},
     {OPTION(listen, CONF_TEXT), NULL, .unit = "ADDRESS:PORT",
      .help = "serve on this loopback TCP address too"},
+    {OPTION(user, CONF_TEXT), NULL, .unit = "NAME",
+     .help = "started as root, become this user (a name or a number) once the socket is bound"},
+    {OPTION(group, CONF_TEXT), NULL, .unit = "NAME",
+     .help = "and this group, whose members may use the socket; the user's own by default"},
+    {OPTION(agents_of_other_users, CONF_BOOL), "false",
+     .help = "keep CAP_KILL and CAP_SYS_PTRACE, so that processes of other users can be stopped"},
     {OPTION(redis_url, CONF_TEXT), "redis://127.0.0.1:6379", .unit = "URL", .letter = 'r',
      .help = "Redis or Valkey: redis://host:port/db, unix://PATH, a path, sentinel://…; rediss:// "
              "with TLS"},

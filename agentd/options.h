@@ -12,6 +12,8 @@ enum baggage_use { BAGGAGE_TRUST, BAGGAGE_IGNORE };
 
 struct settings { /* texts are owned by it; NULL where nothing was said */
     char *socket, *socket_mode, *listen;
+    char *user, *group;
+    bool agents_of_other_users;
     char *redis_url, *redis_user, *redis_password, *namespace;
     char *redis_sentinel_password;
     char *redis_ca_file, *redis_cert_file, *redis_key_file, *redis_tls_name;

@@ -14,6 +14,10 @@ static const struct conf_option options[] = {
      .help = "loopback address of the API; port 0 takes a free one; empty: none"},
     {OPTION(socket, CONF_TEXT), NULL, .unit = "PATH", .help = "Unix socket of the API"},
     {OPTION(socket_mode, CONF_TEXT), "0660", .unit = "OCTAL", .help = "permissions of that socket"},
+    {OPTION(user, CONF_TEXT), NULL, .unit = "NAME",
+     .help = "started as root, become this user (a name or a number) once the socket is bound"},
+    {OPTION(group, CONF_TEXT), NULL, .unit = "NAME",
+     .help = "and this group, whose members may use the socket; the user's own by default"},
     {OPTION(redis_url, CONF_TEXT), "redis://127.0.0.1:6379", .unit = "URL", .letter = 'r',
      .help = "Redis or Valkey: redis://host:port/db, unix://PATH, a path, sentinel://…; rediss:// "
              "with TLS"},

@@ -8,6 +8,7 @@
 
 struct settings { /* texts are owned by it; NULL where nothing was said */
     char *listen, *socket, *socket_mode;
+    char *user, *group;
     char *redis_url, *redis_user, *redis_password, *namespace;
     char *redis_sentinel_password;
     char *redis_ca_file, *redis_cert_file, *redis_key_file, *redis_tls_name;
