@@ -7,7 +7,8 @@
  * everywhere (in the environment: any unknown BRAKEWIRE_*, except those in
  * conf_program.env_ignored and what Kubernetes tells of a service brakewire-*). A secret is given
  * by NAME_FILE only: its option has type CONF_SECRET_FILE and holds the path; the content is read
- * once, trailing newline removed, and never printed. */
+ * once, trailing newline removed, and never printed. A file that everybody may write is refused,
+ * and one that everybody may read when it holds a secret, or a URL with a password. */
 #ifndef IO_CONF_H
 #define IO_CONF_H
 

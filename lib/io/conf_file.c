@@ -7,6 +7,7 @@
 
 #include "base/mem.h"
 #include "io/conf_parts.h"
+#include "io/secret_file.h"
 
 enum { LINE_MAX_BYTES = 64 << 10 };
 static const char env_prefix[] = "BRAKEWIRE_";
@@ -186,6 +187,38 @@ static bool read_lines(struct conf_reading *reading, FILE *file, unsigned *first
     return good;
 }
 
+/* redis://user:password@host */
+static bool has_password(const char *text)
+{
+    const char *rest = strstr(text, "://");
+    if (rest == NULL)
+        return false;
+    struct str server = {rest + 3, strcspn(rest + 3, "/?#")};
+    const char *end = memrchr(server.at, '@', server.len);
+    return end != NULL && memchr(server.at, ':', (size_t)(end - server.at)) != NULL;
+}
+
+static bool holds_a_secret(const struct conf_reading *reading)
+{
+    for (size_t i = 0; i < reading->program->option_count; i++) {
+        const struct conf_given *given = &reading->given[i];
+        if (given->text != NULL && given->source == CONF_FROM_FILE && has_password(given->text))
+            return true;
+    }
+    return false;
+}
+
+/* Whoever may write it decides which Redis is believed; whoever reads a password has it. */
+static bool is_closed(const struct conf_reading *reading, FILE *file)
+{
+    struct buf why = {0};
+    bool closed = secret_file_is_closed(fileno(file), reading->file, holds_a_secret(reading), &why);
+    if (!closed)
+        fprintf(reading->err, "%s: %s: %s\n", reading->program->name, reading->file, why.bytes);
+    buf_fini(&why);
+    return closed;
+}
+
 bool conf_read_file(struct conf_reading *reading)
 {
     if (reading->file == NULL)
@@ -193,7 +226,7 @@ bool conf_read_file(struct conf_reading *reading)
     FILE *file = fopen(reading->file, "re");
     unsigned *first_line = mem_new((reading->program->option_count + 1) * sizeof *first_line);
     bool good = file != NULL && first_line != NULL && read_lines(reading, file, first_line)
-                && ferror(file) == 0;
+                && ferror(file) == 0 && is_closed(reading, file);
     if (file == NULL || ferror(file) != 0)
         fprintf(reading->err, "%s: %s: cannot be read: %s\n", reading->program->name, reading->file,
                 strerror(errno));

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 /* last: cmocka wants the headers above */
 #include <cmocka.h>
@@ -299,6 +300,28 @@ static void a_secret_is_read_from_its_file_and_shown_as_its_path(void **state)
     assert_non_null(strstr(scene->err, "is empty"));
 }
 
+static void a_file_that_others_may_change_or_spy_on_is_refused(void **state)
+{
+    struct scene *scene = *state;
+    char words[128], message[192];
+    snprintf(words, sizeof words, "--config=%s|", scene->file);
+    write_file(scene->file, "redis_url = redis://me:secret@here/0\n");
+    assert_int_equal(chmod(scene->file, 0640), 0);
+    run(scene, words);
+    assert_int_equal(scene->outcome, CONF_GO);
+    assert_int_equal(chmod(scene->file, 0644), 0);
+    snprintf(message, sizeof message, "story: %s: can be read by everybody: chmod 600 %s\n",
+             scene->file, scene->file);
+    expect_refused(scene, words, message);
+    write_file(scene->file, "redis_url = redis://me@here:1/0\nnote = a:b@c\n"); /* no secret */
+    run(scene, words);
+    assert_int_equal(scene->outcome, CONF_GO);
+    assert_int_equal(chmod(scene->file, 0662), 0);
+    snprintf(message, sizeof message, "story: %s: can be written by everybody: chmod o-w %s\n",
+             scene->file, scene->file);
+    expect_refused(scene, words, message);
+}
+
 static void help_tells_all_that_the_table_knows(void **state)
 {
     struct scene *scene = *state;
@@ -415,6 +438,7 @@ int main(void)
         STORY(a_bad_value_is_told_with_its_origin_and_what_would_be_right),
         STORY(a_broken_file_is_refused_line_by_line),
         STORY(a_secret_is_read_from_its_file_and_shown_as_its_path),
+        STORY(a_file_that_others_may_change_or_spy_on_is_refused),
         STORY(help_tells_all_that_the_table_knows),
         STORY(whatever_is_printed_reads_back_the_same),
     };
