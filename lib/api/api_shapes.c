@@ -1,8 +1,6 @@
 /* The JSON of what both daemons show. */
 #include "api/api.h"
 
-#include "base/buf.h"
-
 void api_problem(struct http_request *request, enum problem problem, const char *detail,
                  json_t *extra)
 {
@@ -11,45 +9,9 @@ void api_problem(struct http_request *request, enum problem problem, const char 
                  status == 429 || status == 503 ? 1 : 0);
 }
 
-/* The length of the UTF-8 sequence at `at`, 0 if it is none. Shortest forms only, no surrogates. */
-static size_t utf8_sequence(const unsigned char *at, size_t left)
-{
-    size_t len = at[0] < 0x80   ? 1
-                 : at[0] < 0xc2 ? 0
-                 : at[0] < 0xe0 ? 2
-                 : at[0] < 0xf0 ? 3
-                 : at[0] < 0xf5 ? 4
-                                : 0;
-    if (len == 0 || len > left)
-        return 0;
-    for (size_t i = 1; i < len; i++)
-        if ((at[i] & 0xc0) != 0x80)
-            return 0;
-    if ((at[0] == 0xe0 && at[1] < 0xa0) || (at[0] == 0xed && at[1] > 0x9f)
-        || (at[0] == 0xf0 && at[1] < 0x90) || (at[0] == 0xf4 && at[1] > 0x8f))
-        return 0;
-    return len;
-}
-
 json_t *api_text(struct str text)
 {
-    if (text.len == 0)
-        return json_string("");
-    json_t *json = json_stringn(text.at, text.len);
-    if (json != NULL)
-        return json;
-    struct buf clean = {0};
-    for (size_t i = 0; i < text.len;) {
-        size_t len = utf8_sequence((const unsigned char *)text.at + i, text.len - i);
-        struct str piece = len == 0 ? STR("\xef\xbf\xbd") : (struct str){text.at + i, len};
-        if (buf_add_str(&clean, piece) != ERR_OK)
-            break;
-        i += len == 0 ? 1 : len;
-    }
-    if (!clean.failed)
-        json = json_stringn(clean.bytes, clean.len);
-    buf_fini(&clean);
-    return json;
+    return http_text(text);
 }
 
 json_t *api_time(struct wall at)

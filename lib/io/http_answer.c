@@ -47,6 +47,25 @@ void http_answer_json(struct http_request *request, unsigned status, json_t *jso
     answer_json(request, status, "application/json", json, headers);
 }
 
+json_t *http_text(struct str text)
+{
+    if (text.len == 0)
+        return json_string("");
+    if (str_is_utf8(text))
+        return json_stringn(text.at, text.len);
+    struct buf clean = {0};
+    while (text.len > 0) {
+        size_t len = str_utf8_length(text);
+        buf_add_str(&clean, len == 0 ? STR("\xef\xbf\xbd") : (struct str){text.at, len});
+        len = len == 0 ? 1 : len;
+        text = (struct str){text.at + len, text.len - len};
+    }
+    json_t *json = clean.failed ? NULL : json_stringn(clean.bytes, clean.len);
+    buf_fini(&clean);
+    return json;
+}
+
+/* A detail may repeat what was sent, in part, and so end in the middle of a character. */
 void http_problem(struct http_request *request, unsigned status, const char *code,
                   const char *title, const char *detail, json_t *extra, unsigned retry_after_s)
 {
@@ -55,8 +74,9 @@ void http_problem(struct http_request *request, unsigned status, const char *cod
     /* Who asks too much has to come again: that costs it more than it costs us. */
     bool ends = status == MHD_HTTP_TOO_MANY_REQUESTS;
     const char *const headers[] = {"Retry-After", retry, ends ? "Connection" : NULL, "close", NULL};
-    json_t *problem = json_pack("{s:s, s:s, s:i, s:s, s:s*}", "type", "about:blank", "title", title,
-                                "status", (int)status, "code", code, "detail", detail);
+    json_t *problem = json_pack("{s:s, s:s, s:i, s:s, s:o*}", "type", "about:blank", "title", title,
+                                "status", (int)status, "code", code, "detail",
+                                detail != NULL ? http_text(str_of(detail)) : NULL);
     if (problem != NULL && extra != NULL)
         (void)json_object_update(problem, extra);
     json_decref(extra);

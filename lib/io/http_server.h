@@ -73,6 +73,8 @@ void http_answer(struct http_request *request, unsigned status, const char *type
 /* Same, and takes over `json` (one reference). */
 void http_answer_json(struct http_request *request, unsigned status, json_t *json,
                       const char *const headers[]);
+/* A JSON string; bytes that are not UTF-8 are shown as U+FFFD. NULL: no memory. */
+json_t *http_text(struct str text);
 /* RFC 9457: {"type":"about:blank","title":…,"status":…,"code":…,"detail":…} plus the members of
  * `extra` (taken over; may be NULL). 429 and 503 carry Retry-After: retry_after_s > 0. */
 void http_problem(struct http_request *request, unsigned status, const char *code,

@@ -78,6 +78,8 @@ static void on_request(void *owner, struct http_request *request)
     else if (str_is(path, "/problem"))
         http_problem(request, 503, "redis_down", "Redis is down", "try again",
                      json_pack("{s:s}", "run", "r1"), 2);
+    else if (str_is(path, "/garbled"))
+        http_problem(request, 422, "invalid", "Invalid", "cut in a character: \xc3", NULL, 0);
     else if (str_is(path, "/stream"))
         scene->stream = http_stream(request, &scene->stream);
     else if (path.len >= 5 && memcmp(path.at, "/late", 5) == 0)
@@ -289,6 +291,17 @@ static void json_and_problems_have_their_form(void **state)
     assert_non_null(strstr(scene->got.bytes,
                            "{\"type\":\"about:blank\",\"title\":\"Redis is down\",\"status\":503,"
                            "\"code\":\"redis_down\",\"detail\":\"try again\","));
+    close(fd);
+}
+
+static void a_detail_that_is_no_text_is_answered_all_the_same(void **state)
+{
+    struct scene *scene = *state;
+    open_server(scene, (struct http_server_options){0});
+    int fd = dial(scene);
+    get(scene, fd, "/garbled");
+    WAIT_FOR(scene, heard(scene, fd, "\"detail\":\"cut in a character: \xef\xbf\xbd\""));
+    assert_non_null(strstr(scene->got.bytes, "HTTP/1.1 422"));
     close(fd);
 }
 
@@ -760,6 +773,7 @@ int main(void)
         STORY(an_encoded_slash_parts_nothing_in_a_path),
         STORY(a_body_in_pieces_arrives_whole),
         STORY(json_and_problems_have_their_form),
+        STORY(a_detail_that_is_no_text_is_answered_all_the_same),
         STORY(a_body_beyond_the_limit_gets_413),
         STORY(an_answer_may_come_later_and_the_connection_goes_on),
         STORY(a_hang_up_before_the_answer_is_noticed),
