@@ -93,6 +93,11 @@ struct cancel_record own_record(const struct agent *agent, struct str root, stru
     };
 }
 
+bool is_loss_record(const struct cancel_record *record)
+{
+    return record->hops == 0 && str_is(record->reason, "lost");
+}
+
 /* ---- what holds here ----------------------------------------------------------------------- */
 static struct str held_key(struct str root, struct str target, char out[2 * RUN_ID_MAX + 2])
 {

@@ -360,6 +360,9 @@ struct record_box *box_share(struct record_box *box);
 void box_drop(struct agent *agent, struct record_box *box); /* NULL is fine */
 struct cancel_record own_record(const struct agent *agent, struct str root, struct str target,
                                 const char *reason);
+/* Of a run that was lost: whom it bans the ids of a path do not tell. What follows a link for its
+ * sake bans its target like any other cancel. */
+bool is_loss_record(const struct cancel_record *record);
 /* Remembers it; answers the box that is kept for this target, which may be an older one with the
  * lower grace. Takes over nothing: the caller keeps its box. */
 struct record_box *hold(struct agent *agent, struct record_box *box, bool is_confirmed);

@@ -118,7 +118,7 @@ void cancel_seen(struct agent *agent, const struct agent_event *event)
     }
     if (root == NULL)
         return; /* a late message of a tree that we have left */
-    if (str_is(event->record->reason, "lost")) {
+    if (is_loss_record(event->record)) {
         compare_soon(agent, root);
         return;
     }
