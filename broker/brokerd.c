@@ -299,6 +299,7 @@ static bool make_cores(struct brokerd *d)
     d->orders = orders_new(&(struct orders_options){
         .id = str_of(d->id),
         .remember = SECONDS(15 * 60),
+        .lease = settings->lease,
         .jobs_max = ORDERS_AT_ONCE,
         .token_base = ORDERS_TOKEN_BASE,
         .decode_order = api_decode_order,

@@ -119,11 +119,12 @@ static void stop_if_held(struct agent *agent, struct agent_run *run)
     (void)cancel_here(agent, &record);
 }
 
-static void judge_covered(struct agent *agent, bool may_be_held)
+/* Also where nothing is new: the news may have come between the look at the holds and the start. */
+static void judge_covered(struct agent *agent)
 {
     LIST_EACH (at, then, &agent->in_check) {
         link_remove(at);
-        if (may_be_held)
+        if (agent->hold_count > 0)
             stop_if_held(agent, LIST_OWNER(at, struct agent_run, in_unchecked));
     }
 }
@@ -156,7 +157,7 @@ static void take_orders(struct agent *agent, const struct store_answer *answer)
     for (size_t i = 0; i < answer->order_count; i++)
         keep_hold(agent, &answer->order[i]);
     agent->orders_version = answer->number;
-    judge_covered(agent, true);
+    judge_covered(agent);
 }
 
 void holds_answered(struct agent *agent, struct call *call, const struct store_answer *answer)
@@ -168,7 +169,7 @@ void holds_answered(struct agent *agent, struct call *call, const struct store_a
     } else if (call->kind == CALL_ORDERS) {
         take_orders(agent, answer);
     } else if (answer->number == agent->orders_version) {
-        judge_covered(agent, false);
+        judge_covered(agent);
     } else {
         agent->wants_orders = true;
         agent->orders_due = agent->now;

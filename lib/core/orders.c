@@ -154,8 +154,20 @@ static void lock(struct orders *o, struct job *job)
     (void)orders_call(o, job, FOR_LOCK_OF_JOB, STR_NONE, &call);
 }
 
+/* Who is asserted after a loss may be so only after the scan: there is another one then. */
+static bool is_too_early(const struct orders *o, const struct job *job)
+{
+    return job->order.action != ORDER_HOLD_ONLY && !instant_reached(o->now, o->settled);
+}
+
 void job_carried_out(struct orders *o, struct job *job)
 {
+    if (is_too_early(o, job)) {
+        job->phase = JOB_WAITING;
+        job->again = o->settled;
+        say_progress(o, job);
+        return;
+    }
     job->phase = JOB_DONE;
     job->progress.is_done = true;
     job->progress.finished = o->wall;
@@ -344,10 +356,10 @@ static void locked(struct orders *o, struct job *job, const struct store_answer 
 {
     if (!job->is_foreign || job->phase != JOB_WAITING)
         return; /* a second one who scans does no harm */
-    if (said->verdict == SAID_OK)
-        carry_out(o, job);
-    else
+    if (said->verdict != SAID_OK)
         job_drop(o, job);
+    else if (instant_reached(o->now, job->again))
+        carry_out(o, job);
 }
 
 /* ---- events -------------------------------------------------------------------------------- */
@@ -405,6 +417,8 @@ static void link_came(struct orders *o, bool lost)
     o->is_finding = false;
     o->version = -1;
     o->next_look = o->find_due = o->now;
+    if (lost)
+        o->settled = instant_after(o->now, MILLIS(2 * o->options.lease.ms + LOOK_EVERY_MS));
     LIST_EACH (at, then, &o->jobs)
         if (lost)
             tell_again(o, LIST_OWNER(at, struct job, in_jobs));
@@ -424,7 +438,8 @@ static void look_after(struct orders *o, struct job *job)
         job_drop(o, job);
         return;
     }
-    if (job->phase == JOB_WAITING && !job->is_foreign)
+    bool may_go_on = job->phase == JOB_WAITING && instant_reached(o->now, job->again);
+    if (may_go_on && !job->is_foreign)
         carry_out(o, job);
     else if (job->phase == JOB_WAITING && instant_reached(o->now, job->lock_due))
         lock(o, job);

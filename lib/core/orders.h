@@ -72,7 +72,8 @@ struct orders_effects { /* owned by the caller, emptied by each step; zero is em
 struct orders_options {
     struct str id;        /* of this broker, who holds the locks */
     struct span remember; /* 15 min: an order of ours is told again to a Redis that forgot */
-    size_t jobs_max;      /* carried out at once; one more is refused `overloaded` */
+    struct span lease; /* after a loss runs come back for two of them: then it is scanned again */
+    size_t jobs_max;   /* carried out at once; one more is refused `overloaded` */
     uint64_t token_base;
     bool (*decode_order)(struct str bytes, struct order *out);
     bool (*decode_meta)(struct str bytes, struct run_meta *out);

@@ -43,7 +43,7 @@ struct job {
     uint64_t ask;             /* waits for its answer; 0: nobody does */
     bool dry_run, is_foreign; /* foreign: another broker wrote it down and did not finish */
     int64_t expect_at_most;
-    struct instant forget, lock_due, hold_until;
+    struct instant forget, lock_due, hold_until, again; /* again: waits until then */
     bool is_unsaid; /* its progress has changed since it was written */
     struct order_progress progress;
     struct run_id failed_root[ORDER_FAILURES_MAX], failed_run[ORDER_FAILURES_MAX];
@@ -85,6 +85,7 @@ struct job_cancel {
 struct orders {
     struct orders_options options;
     struct instant now, next_look, find_due;
+    struct instant settled; /* what a loss took away is told again by then */
     struct wall wall;
     struct orders_effects *todo;
     bool failed, is_linked, is_finding, some_are_unfinished;

@@ -119,6 +119,19 @@ static void a_hold_that_came_in_between_stops_the_run(void **state)
     assert_true(str_is(world_view(&world, "r").record->by, "order:o1"));
 }
 
+/* Found by the simulator: the start was asked for before the hold was known, and sent after. */
+static void a_hold_that_came_between_the_ask_and_the_script_stops_the_run(void **state)
+{
+    (void)state;
+    world_pass(&world, 100);
+    world_ask_start(&world, "ann", run_of_agent("r", "researcher"));
+    hold("researcher");
+    world_says(&world, STORE_FIND_CLAIM, SAID_OK);
+    world_says(&world, STORE_START, SAID_STARTED);
+    version_is(1);
+    assert_int_equal(world_view(&world, "r").state, RUN_STOPPING);
+}
+
 static void a_run_that_was_there_before_is_left_alone(void **state)
 {
     (void)state;
@@ -220,6 +233,7 @@ int main(void)
         T(what_an_order_holds_is_refused),
         T(a_brought_id_is_refused_only_when_it_is_new),
         T(a_hold_that_came_in_between_stops_the_run),
+        T(a_hold_that_came_between_the_ask_and_the_script_stops_the_run),
         T(a_run_that_was_there_before_is_left_alone),
         T(what_starts_while_the_version_is_asked_is_asked_for_again),
         T(a_hold_ends_by_itself),
