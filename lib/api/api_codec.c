@@ -45,6 +45,11 @@ bool api_decode_meta(struct str bytes, struct run_meta *out)
     return wire_meta_decode(bytes, out) == ERR_OK;
 }
 
+size_t api_encode_order(const struct order *order, char *out)
+{
+    return hand_over(wire_order_encode(order, &scratch), out);
+}
+
 bool api_decode_order(struct str bytes, struct order *out)
 {
     return wire_order_decode(bytes, out) == ERR_OK;

@@ -13,6 +13,7 @@ size_t api_encode_meta(const struct run_meta *meta, char *out);
 size_t api_encode_link(const struct run_link *link, char *out);
 size_t api_encode_story(const struct stop_story *story, char *out);
 bool api_decode_meta(struct str bytes, struct run_meta *out);
+size_t api_encode_order(const struct order *order, char *out);
 bool api_decode_order(struct str bytes, struct order *out);
 bool api_decode_progress(struct str bytes, struct order_progress *out);
 size_t api_encode_progress(const struct order_progress *progress, char *out);

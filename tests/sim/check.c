@@ -42,6 +42,7 @@ void check_call(struct sim *sim, const struct store_call *call, const struct sto
         tell(sim, "    %s %.*s/%.*s of %.*s: %s", store_op_name(call->op), S(call->root),
              S(call->run), S(call->replica), store_verdict_name(answer->verdict));
     known_call(sim, call, answer);
+    orders_heard(sim, call, answer->verdict);
 }
 
 /* G11: a replica that is well is never lost, whatever Redis and the brokers go through. */
@@ -79,7 +80,8 @@ static void check_reason(struct sim *sim, const struct sim_run *run,
     copy_text(root, sizeof root, record->root);
     if (!is_in_scope(sim, run, root, target))
         violated(sim, "G11: %s is told to stop because of %s", run->id, target);
-    if (was_asked(sim, record) || record->hops > 0)
+    check_order_reason(sim, record);
+    if (was_asked(sim, record) || record->hops > 0 || str_is(record->reason, "held"))
         return;
     for (size_t i = 0; i < sizeof own / sizeof *own; i++)
         if (str_is(record->reason, own[i]))

@@ -80,6 +80,7 @@ static struct ask_start start_of(const struct sim *sim, const struct sim_run *ru
         .run_id = str_of(run->id),
         .path = str_of(run->parents),
         .path_was_given = run->parents[0] != '\0',
+        .meta = {.agent = str_of(agent_of(place))},
         .deadline = run->deadline,
         .on_end = run->on_end,
         .on_client_gone = run->on_client_gone,

@@ -131,6 +131,15 @@ static bool are_asks_answered(struct sim *sim)
     return true;
 }
 
+static bool are_orders_carried_out(struct sim *sim)
+{
+    const struct sim_run *victim = NULL;
+    const char *wrong = orders_broken(sim, &victim);
+    return wrong == NULL
+           || missing(sim, "%s%s%s", wrong, victim != NULL ? ": " : "",
+                      victim != NULL ? victim->id : "");
+}
+
 bool check_healed(struct sim *sim)
 {
     if (!are_all_there(sim) || !are_scopes_empty(sim))
@@ -138,5 +147,5 @@ bool check_healed(struct sim *sim)
     for (size_t i = 0; i < sim->run_count; i++)
         if (!is_agreed(sim, &sim->run[i]))
             return false;
-    return are_asks_answered(sim);
+    return are_asks_answered(sim) && are_orders_carried_out(sim);
 }

@@ -11,9 +11,12 @@
 #define AGENT_TOKENS   UINT64_C(1)
 #define CANCELS_TOKENS (UINT64_C(1) << 60)
 #define BROKER_TOKENS  (UINT64_C(1) << 61)
+#define ORDERS_TOKENS  (UINT64_C(1) << 62)
+#define OF_ORDER       (UINT64_C(1) << 62) /* in an ask, beside AGENT_ASK_INTERNAL */
 
 static void feed_cancels(struct sim *sim, struct node *node, struct cancels_event event);
 static void feed_broker(struct sim *sim, struct node *node, struct broker_event event);
+static void feed_orders(struct sim *sim, struct node *node, struct orders_event event);
 
 static void set_deadline(struct node *node)
 {
@@ -22,6 +25,8 @@ static void set_deadline(struct node *node)
         node->deadline = instant_first(node->deadline, agent_deadline(node->agent));
     if (node->broker != NULL)
         node->deadline = instant_first(node->deadline, broker_deadline(node->broker));
+    if (node->orders != NULL)
+        node->deadline = instant_first(node->deadline, orders_deadline(node->orders));
 }
 
 static void ask_soon(struct sim *sim, struct node *node, const struct cancel_ask *ask, uint64_t key)
@@ -169,6 +174,11 @@ static void cancel_answered(struct sim *sim, struct node *node, const struct can
         node_feed(sim, node,
                   (struct agent_event){
                       .kind = AGENT_CANCEL_ANSWERED, .ask = effect->ask, .result = effect->result});
+    else if ((effect->ask & AGENT_ASK_INTERNAL) != 0 && (effect->ask & OF_ORDER) != 0)
+        feed_orders(sim, node,
+                    (struct orders_event){.kind = ORDERS_CANCEL_ANSWERED,
+                                          .ask = effect->ask & ~(AGENT_ASK_INTERNAL | OF_ORDER),
+                                          .result = effect->result});
     else if ((effect->ask & AGENT_ASK_INTERNAL) != 0)
         feed_broker(sim, node,
                     (struct broker_event){.kind = BROKER_CANCEL_ANSWERED,
@@ -227,6 +237,31 @@ static void feed_broker(struct sim *sim, struct node *node, struct broker_event 
     set_deadline(node);
 }
 
+static void feed_orders(struct sim *sim, struct node *node, struct orders_event event)
+{
+    event.at = (struct instant){sim->now};
+    event.wall = sim_wall(sim);
+    if (orders_step(node->orders, &event, &node->orders_todo) != ERR_OK)
+        violated(sim, "%s is out of memory", node->name);
+    for (size_t i = 0; i < node->orders_todo.count; i++) {
+        const struct orders_effect *effect = &node->orders_todo.item[i];
+        if (effect->kind == ORDERS_DO_CALL)
+            redis_request(sim, node, &effect->call, effect->token);
+        else if (effect->kind == ORDERS_DO_ASK_CANCEL)
+            ask_soon(sim, node, &effect->cancel, effect->ask | AGENT_ASK_INTERNAL | OF_ORDER);
+        else if (effect->kind == ORDERS_DO_ANSWER)
+            order_answered(sim, effect->ask, &effect->result);
+        else
+            tell(sim, "%s: order %.*s is carried out", node->name, S(effect->result.id));
+    }
+    set_deadline(node);
+}
+
+void node_asks_order(struct sim *sim, struct node *node, const struct order_ask *ask)
+{
+    feed_orders(sim, node, (struct orders_event){.kind = ORDERS_ASK, .asked = ask});
+}
+
 /* An operator looked: the losses are real. */
 void node_confirm_losses(struct sim *sim, struct node *node)
 {
@@ -245,7 +280,10 @@ void node_answer(struct sim *sim, struct node *node, uint64_t token,
 {
     if (!redis_answered(node, token))
         return;
-    if (token >= BROKER_TOKENS)
+    if (token >= ORDERS_TOKENS)
+        feed_orders(sim, node,
+                    (struct orders_event){.kind = ORDERS_ANSWER, .token = token, .answer = answer});
+    else if (token >= BROKER_TOKENS)
         feed_broker(sim, node,
                     (struct broker_event){.kind = BROKER_ANSWER, .token = token, .answer = answer});
     else if (token >= CANCELS_TOKENS)
@@ -293,6 +331,7 @@ static void broker_link_up(struct sim *sim, struct node *node, bool another)
                                         .lost = lost,
                                         .generation = str_of(node->generation)});
     feed_broker(sim, node, (struct broker_event){.kind = BROKER_LINK_UP, .lost = lost});
+    feed_orders(sim, node, (struct orders_event){.kind = ORDERS_LINK_UP, .lost = lost});
 }
 
 void node_link_up(struct sim *sim, struct node *node)
@@ -319,6 +358,8 @@ void node_link_down(struct sim *sim, struct node *node)
     feed_cancels(sim, node, (struct cancels_event){.kind = CANCELS_LINK_DOWN});
     if (node->broker != NULL)
         feed_broker(sim, node, (struct broker_event){.kind = BROKER_LINK_DOWN});
+    if (node->orders != NULL)
+        feed_orders(sim, node, (struct orders_event){.kind = ORDERS_LINK_DOWN});
 }
 
 void node_time(struct sim *sim, struct node *node)
@@ -330,6 +371,8 @@ void node_time(struct sim *sim, struct node *node)
         feed_cancels(sim, node, (struct cancels_event){.kind = CANCELS_TIME_PASSED});
     if (node->broker != NULL && instant_reached(now, broker_deadline(node->broker)))
         feed_broker(sim, node, (struct broker_event){.kind = BROKER_TIME_PASSED});
+    if (node->orders != NULL && instant_reached(now, orders_deadline(node->orders)))
+        feed_orders(sim, node, (struct orders_event){.kind = ORDERS_TIME_PASSED});
     set_deadline(node);
 }
 
@@ -380,6 +423,21 @@ static struct broker *new_broker(const struct node *node)
     });
 }
 
+static struct orders *new_orders(const struct node *node)
+{
+    return orders_new(&(struct orders_options){
+        .id = str_of(node->replica),
+        .remember = SECONDS(900),
+        .lease = SECONDS(15),
+        .jobs_max = 64,
+        .token_base = ORDERS_TOKENS,
+        .decode_order = api_decode_order,
+        .decode_meta = api_decode_meta,
+        .decode_progress = api_decode_progress,
+        .encode_progress = api_encode_progress,
+    });
+}
+
 static struct cancels *new_cancels(void)
 {
     return cancels_new(&(struct cancels_options){
@@ -414,6 +472,7 @@ void node_start(struct sim *sim, struct node *node)
     node->cancels = new_cancels();
     node->agent = node->is_broker ? NULL : new_agent(sim, node);
     node->broker = node->is_broker ? new_broker(node) : NULL;
+    node->orders = node->is_broker ? new_orders(node) : NULL;
     set_deadline(node);
     tell(sim, "%s starts", node->name);
     if (node->agent != NULL)
@@ -465,15 +524,19 @@ void node_fini(struct node *node)
     agent_free(node->agent);
     cancels_free(node->cancels);
     broker_free(node->broker);
+    orders_free(node->orders);
     mem_free(node->todo.item);
     mem_free(node->cancels_todo.item);
     mem_free(node->broker_todo.item);
+    mem_free(node->orders_todo.item);
     mem_free(node->unanswered.token);
     node->agent = NULL;
     node->cancels = NULL;
     node->broker = NULL;
+    node->orders = NULL;
     node->todo = (struct agent_effects){0};
     node->cancels_todo = (struct cancels_effects){0};
     node->broker_todo = (struct broker_effects){0};
+    node->orders_todo = (struct orders_effects){0};
     node->unanswered = (struct token_list){0};
 }

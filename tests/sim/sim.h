@@ -22,6 +22,7 @@
 #include "base/rng.h"
 #include "core/agent.h"
 #include "core/broker.h"
+#include "core/orders.h"
 #include "sim/counts.h"
 #include "sim/known.h"
 #include "support/model.h"
@@ -111,9 +112,11 @@ struct node {
     struct agent *agent;
     struct cancels *cancels;
     struct broker *broker;
+    struct orders *orders;
     struct agent_effects todo;
     struct cancels_effects cancels_todo;
     struct broker_effects broker_todo;
+    struct orders_effects orders_todo;
     struct subscriptions wanted, active; /* active: what this connection has subscribed to */
     struct token_list unanswered;
     unsigned lost_life, lost_conn;     /* of which requests were lost on the way */
@@ -151,12 +154,13 @@ struct sim_run {
     enum run_state ends_as; /* what its client says at its end */
     unsigned told_life;     /* life of its node in which it was told; 0: never */
     unsigned client_life;
-    bool was_stopped;            /* told or signalled */
-    bool is_settled;             /* its end was answered */
-    bool is_counted;             /* among those that live; world.c */
-    bool is_superseded;          /* there is a later life */
-    unsigned known_life;         /* life of its node that has answered its start */
-    char granted[NAME_TEXT_MAX]; /* write id granted after the ban */
+    bool was_stopped;             /* told or signalled */
+    bool is_settled;              /* its end was answered */
+    bool is_counted;              /* among those that live; world.c */
+    bool is_superseded;           /* there is a later life */
+    unsigned known_life;          /* life of its node that has answered its start */
+    char granted[NAME_TEXT_MAX];  /* write id granted after the ban */
+    unsigned ordered_by, held_by; /* the order that means it, counted from 1; 0: none */
 };
 
 /* ---- what was asked, and what Redis has said ----------------------------------------------- */
@@ -171,6 +175,14 @@ struct sim_link { /* that a run was told is written, or refused because it was c
     size_t run;
     char root[NAME_TEXT_MAX], target[NAME_TEXT_MAX];
 };
+enum { SIM_ORDERS_MAX = 32 };
+struct sim_order {
+    char id[16];
+    const char *agent; /* what it selects */
+    bool only_holds, is_written;
+    unsigned losses; /* of Redis, when it was written */
+};
+
 struct sim {
     struct rng rng;
     uint64_t seed; /* printed on failure; 0: a golden story */
@@ -204,6 +216,8 @@ struct sim {
         char text[NAME_TEXT_MAX];
     } ask[512];
     size_t ask_count;
+    struct sim_order order[SIM_ORDERS_MAX];
+    size_t order_count;
     size_t steps;
     struct counts *counts; /* NULL: nobody counts */
     int64_t fault_until[FAULT_COUNT];
@@ -256,6 +270,7 @@ void node_message(struct sim *sim, struct node *node, struct str root, bool watc
 void node_link_up(struct sim *sim, struct node *node);
 void node_link_down(struct sim *sim, struct node *node);
 void node_ask_cancel(struct sim *sim, struct node *node, const struct cancel_ask *ask);
+void node_asks_order(struct sim *sim, struct node *node, const struct order_ask *ask);
 void node_confirm_losses(struct sim *sim, struct node *node);
 void node_time(struct sim *sim, struct node *node);
 void node_feed(struct sim *sim, struct node *node, struct agent_event event);
@@ -305,6 +320,14 @@ void ladder_is_due(struct sim *sim, const struct flight *flight);
 void check_local_first(struct sim *sim, const struct node *node, const struct sim_cancel *cancel);
 void check_cancel_answer(struct sim *sim, const struct sim_cancel *cancel, enum problem problem,
                          const struct cancel_result *result);
+
+/* ---- orders.c ---- */
+const char *agent_of(size_t run);
+void order_given(struct sim *sim);
+void order_answered(struct sim *sim, uint64_t ask, const struct order_result *result);
+void orders_heard(struct sim *sim, const struct store_call *call, enum store_verdict said);
+void check_order_reason(struct sim *sim, const struct cancel_record *record);
+const char *orders_broken(struct sim *sim, const struct sim_run **victim);
 
 /* ---- healed.c ---- */
 bool check_healed(struct sim *sim); /* false: not yet, and `why` says what is missing */

@@ -215,6 +215,7 @@ static const struct kind {
     {"a child starts", {40, 30, 30}, starts_child},
     {"a run ends", {12, 8, 8}, ends},
     {"a cancel", {14, 12, 14}, cancels},
+    {"an order", {2, 2, 2}, order_given},
     {"a checkpoint", {3, 3, 3}, fences},
     {"a cancel by hand", {3, 3, 0}, cancels_by_hand},
     {"a link", {4, 4, 0}, links},
