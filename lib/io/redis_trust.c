@@ -53,23 +53,14 @@ static enum err trust_authorities(const struct redis_trust *trust, SSL_CTX *cont
     return ERR_INVALID;
 }
 
-/* OpenSSL would ask for a passphrase at the terminal. */
-static int no_passphrase(char *out, int room, int writing, void *owner)
-{
-    (void)out;
-    (void)room;
-    (void)writing;
-    (void)owner;
-    return -1;
-}
-
 static EVP_PKEY *read_key(const char *path, struct buf *why)
 {
+    static char passphrase[] = ""; /* else OpenSSL would ask for one at the terminal */
     struct buf text = {0}, fault = {0};
     EVP_PKEY *key = NULL;
     if (secret_file_read(path, KEY_MAX, &text, &fault) == ERR_OK && text.len > 0) {
         BIO *bytes = BIO_new_mem_buf(text.bytes, (int)text.len);
-        key = bytes != NULL ? PEM_read_bio_PrivateKey(bytes, NULL, no_passphrase, NULL) : NULL;
+        key = bytes != NULL ? PEM_read_bio_PrivateKey(bytes, NULL, NULL, passphrase) : NULL;
         BIO_free(bytes);
     }
     if (key == NULL && fault.len > 0)

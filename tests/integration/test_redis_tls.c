@@ -27,7 +27,7 @@ struct stage {
 static int set_up(void **state)
 {
     struct stage *stage = calloc(1, sizeof *stage);
-    stage->kind = *state == NULL ? KIND_REDIS : KIND_VALKEY;
+    stage->kind = *(enum redis_kind *)*state;
     stage->scene = scene_new();
     strcpy(stage->folder, "/tmp/bw-tls-XXXXXX");
     assert_non_null(mkdtemp(stage->folder));
@@ -292,6 +292,38 @@ static void renewed_files_are_read_again(void **state)
     WAIT_FOR(scene, scene->ups == 3);
 }
 
+/* sentinels://: with the sentinel over TLS, and with the server that it names. */
+static void sentinels_and_their_master_speak_tls(void **state)
+{
+    struct stage *stage = *state;
+    struct scene *scene = stage->scene;
+    struct redis_process sentinel;
+    char line[5][TEXT], url[TEXT];
+    int port = redis_free_port();
+    start_server(stage, "DNS:localhost,IP:127.0.0.1", 30);
+    snprintf(line[0], TEXT, "tls-port %d", port);
+    snprintf(line[1], TEXT, "tls-cert-file %s", stage->cert.cert_file);
+    snprintf(line[2], TEXT, "tls-key-file %s", stage->cert.key_file);
+    snprintf(line[3], TEXT, "tls-ca-cert-file %s", stage->ca.cert_file);
+    snprintf(line[4], TEXT, "tls-auth-clients no");
+    const char *const extra[] = {line[0], line[1], line[2], line[3], line[4], "tls-replication yes",
+                                 NULL};
+    redis_sentinel_start(&sentinel, stage->kind, "mine", stage->port, 1, extra);
+    snprintf(url, sizeof url, "sentinels://localhost:%d/mine", port);
+    struct redis_target target = {.url = url, .tls = {.ca_file = stage->ca.cert_file}};
+    scene_open(scene, target);
+    WAIT_FOR(scene, scene->ups == 1);
+    scene_close(scene);
+    struct certificate other = certificate_authority(stage->folder, "Other-CA");
+    target.tls.ca_file = other.cert_file;
+    target.connect_timeout = MILLIS(300);
+    scene_open(scene, target);
+    WAIT_FOR(scene, strstr(scene->why, "signed by Example-CA") != NULL);
+    assert_int_equal(scene->ups, 1);
+    scene_close(scene);
+    redis_process_end(&sentinel);
+}
+
 static void expect_fault(const char *url, struct redis_tls_options tls, const char *said)
 {
     struct buf why = {0};
@@ -323,6 +355,14 @@ static void options_that_cannot_work_are_refused_at_once(void **state)
     assert_int_equal(chmod(ca, 0600), 0);
     expect_fault(url, (struct redis_tls_options){.cert_file = ca, .key_file = ca},
                  "holds no private key");
+    char sealed[TEXT], command[3 * TEXT];
+    snprintf(sealed, sizeof sealed, "%s/sealed.key", stage->folder);
+    snprintf(command, sizeof command, "openssl ec -in %s -out %s -aes128 -passout pass:x 2>&1", key,
+             sealed);
+    assert_int_equal(system(command), 0);
+    assert_int_equal(chmod(sealed, 0600), 0);
+    expect_fault(url, (struct redis_tls_options){.cert_file = ca, .key_file = sealed},
+                 "holds no private key (PEM, without passphrase)");
     assert_int_equal(chmod(key, 0644), 0);
     expect_fault(url, (struct redis_tls_options){.cert_file = ca, .key_file = key}, "chmod 600 ");
 }
@@ -360,12 +400,12 @@ static void the_daemons_and_the_doctor_speak_tls(void **state)
     service_stop(&broker);
 }
 
-#define STORY(name)                         \
-    {#name, name, set_up, tear_down, NULL}, \
-        {#name " (valkey)", name, set_up, tear_down, (void *)"valkey"}
+#define STORY(name) {#name, name, set_up, tear_down, server}
 
-int main(void)
+static int stories_with(enum redis_kind kind)
 {
+    static enum redis_kind kinds[] = {KIND_REDIS, KIND_VALKEY};
+    void *const server = &kinds[kind];
     const struct CMUnitTest tests[] = {
         STORY(commands_and_messages_go_over_tls),
         STORY(many_large_commands_pass_in_order),
@@ -378,8 +418,20 @@ int main(void)
         STORY(a_server_may_ask_who_we_are),
         STORY(a_server_may_ask_who_we_are_in_tls_1_2),
         STORY(renewed_files_are_read_again),
+        STORY(sentinels_and_their_master_speak_tls),
         STORY(the_daemons_and_the_doctor_speak_tls),
         STORY(options_that_cannot_work_are_refused_at_once),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    if (!redis_kind_is_installed(kind)) {
+        print_message("skipped: %s is not installed\n", redis_kind_name(kind));
+        return 0;
+    }
+    return _cmocka_run_group_tests(redis_kind_name(kind), tests, sizeof tests / sizeof *tests, NULL,
+                                   NULL);
+}
+
+int main(void)
+{
+    int failed = stories_with(KIND_REDIS);
+    return failed + stories_with(KIND_VALKEY);
 }
