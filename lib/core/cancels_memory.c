@@ -300,10 +300,14 @@ void replicas_answered(struct cancels *c, const struct store_answer *answer)
     }
 }
 
+/* A lease from before the loss may have survived it, and the generation, too: a restart that lost
+ * only the last writes. One that lives a whole lease later was renewed since, and an agentd renews
+ * only when it has asserted all. */
 void lease_answered(struct cancels *c, struct replica *replica, const struct store_answer *answer)
 {
     c->leases_asked--;
-    if (answer->verdict == SAID_OK && str_is(answer->text, c->generation))
+    bool is_of_now = instant_reached(c->now, instant_after(c->lost_at, c->options.lease));
+    if (is_of_now && answer->verdict == SAID_OK && str_is(answer->text, c->generation))
         replica->unconfirmed = false;
 }
 

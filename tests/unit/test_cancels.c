@@ -754,9 +754,32 @@ static void after_a_loss_no_wait_ends_before_all_have_asserted(void **state)
     expect_nothing(world);
     say(world, STORE_REPLICAS_READ, both);
     say(world, STORE_LEASE_READ, (struct store_answer){.verdict = SAID_OK, .text = STR("g2")});
+    say(world, STORE_LEASE_READ, (struct store_answer){.verdict = SAID_OK, .text = STR("g2")});
     pass(world, 1000);
     say_tree(world, ROOT);
     expect(world, "answer 1: awaited by user:me stopped 1 pending 0 complete\nunwatch " ROOT "\n");
+}
+
+/* The generation is still there, and so is the lease of an agentd that is cut off: a restart lost
+ * the start of a run of it. That lease runs out. */
+static void a_lease_that_survived_a_loss_says_nothing(void **state)
+{
+    struct world *world = *state;
+    struct str replica[] = {STR("rep1")};
+    struct store_answer one = {.verdict = SAID_OK, .list_count = 1, .list = replica};
+    add(world, ROOT, "", RUN_CANCELLED, RUN_FLAG_BANNED);
+    link_up(world, true);
+    say(world, STORE_REPLICAS_READ, one);
+    say(world, STORE_LEASE_READ, (struct store_answer){.verdict = SAID_OK, .text = STR("g2")});
+    pass(world, 31000);
+    say(world, STORE_REPLICAS_READ, one);
+    say(world, STORE_LEASE_READ, (struct store_answer){.verdict = SAID_NOT_FOUND});
+    wait_for(world, WAIT_STOPPED);
+    say_tree(world, ROOT);
+    expect_nothing(world);
+    pass(world, 10000);
+    assert_non_null(strstr(world->said.bytes, "requested by user:me stopped 1 pending 0 "
+                                              "unconfirmed rep1"));
 }
 
 int main(void)
@@ -789,6 +812,7 @@ int main(void)
         STORY(more_asks_than_allowed_are_refused),
         STORY(a_redis_that_forgot_is_told_again),
         STORY(after_a_loss_no_wait_ends_before_all_have_asserted),
+        STORY(a_lease_that_survived_a_loss_says_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
