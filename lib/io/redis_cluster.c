@@ -108,7 +108,7 @@ void slot_moved(struct redis_cluster *cluster, unsigned slot, struct node *node)
 static bool is_known(const struct redis_cluster *cluster, const struct node *node)
 {
     for (size_t i = 0; i < cluster->known_count; i++)
-        if (strcmp(cluster->known[i], node->run_id) == 0)
+        if (strcmp(cluster->known[i], node->life) == 0)
             return true;
     return false;
 }
@@ -157,7 +157,7 @@ static uint64_t mixed(uint64_t hash, const char *text)
     return hash;
 }
 
-/* The run ids of all masters as one; in any order, for they are told in none. */
+/* The lives of all masters as one; in any order, for they are told in none. */
 static void name_anew(struct redis_cluster *cluster)
 {
     uint64_t all = 0;
@@ -182,7 +182,7 @@ static bool remember_masters(struct redis_cluster *cluster)
     LIST_EACH (at, then, &cluster->nodes) {
         const struct node *node = LIST_OWNER(at, struct node, in_nodes);
         if (node->slots > 0)
-            memcpy(cluster->known[cluster->known_count++], node->run_id, RUN_ID_ROOM);
+            memcpy(cluster->known[cluster->known_count++], node->life, LIFE_ROOM);
     }
     if (is_new)
         name_anew(cluster);
@@ -198,6 +198,7 @@ static void come_up(struct redis_cluster *cluster)
     }
     const struct redis_server server = {
         .run_id = str_of(cluster->identity),
+        .history = STR(""),
         .version = str_of(first->version),
         .name = str_of(first->name),
         .role = STR("master"),
@@ -356,7 +357,8 @@ static void node_up(void *owner, const struct redis_server *server)
     struct redis_cluster *cluster = node->cluster;
     if (cluster->closed)
         return;
-    keep(node->run_id, sizeof node->run_id, server->run_id);
+    snprintf(node->life, sizeof node->life, "%.*s:%.*s", (int)server->run_id.len, server->run_id.at,
+             (int)server->history.len, server->history.at);
     keep(node->version, sizeof node->version, server->version);
     keep(node->name, sizeof node->name, server->name);
     node->is_master = str_is(server->role, "master");

@@ -8,7 +8,7 @@
 #include "io/redis_slots.h"
 #include "io/redis_url.h"
 
-enum { RUN_ID_ROOM = 48, WHY_ROOM = 320 };
+enum { LIFE_ROOM = 104, WHY_ROOM = 320 };
 
 struct node {
     struct redis_cluster *cluster;
@@ -17,9 +17,10 @@ struct node {
     bool is_master; /* and up */
     size_t slots;   /* that it owns */
     uint64_t used_ms;
-    unsigned asking; /* answers about the slots that are on their way */
-    bool told_ok;    /* that the cluster is well */
-    char run_id[RUN_ID_ROOM], version[32], name[16];
+    unsigned asking;      /* answers about the slots that are on their way */
+    bool told_ok;         /* that the cluster is well */
+    char life[LIFE_ROOM]; /* run id and history: another one after a start, or a promotion */
+    char version[32], name[16];
     char why[WHY_ROOM]; /* it is not up */
     int port;
     char host[];
@@ -57,10 +58,10 @@ struct redis_cluster {
     size_t errands;
     struct redis_router_stats stats;
 
-    char (*known)[RUN_ID_ROOM]; /* run ids of the masters at the last up */
+    char (*known)[LIFE_ROOM]; /* lives of the masters at the last up */
     size_t known_count, known_room;
     unsigned losses;
-    char identity[RUN_ID_ROOM];
+    char identity[LIFE_ROOM];
 };
 
 /* ---- redis_cluster.c ----------------------------------------------------------------------- */

@@ -16,9 +16,9 @@
 struct redis_router;
 
 struct redis_router_events {
-    /* run_id: of a cluster it changes when a master is there that was none at the last up: it was
-     * started again, it is a replica that was promoted, or it is new here. A slot that moves
-     * between masters changes nothing. */
+    /* run_id: of a cluster it changes when a master is there that was none at the last up, or has
+     * another run_id or history: it was started again, it is a replica that was promoted, or it is
+     * new here. A slot that moves between masters changes nothing. */
     void (*on_up)(void *owner, const struct redis_server *server);
     void (*on_down)(void *owner, struct str why);
     void (*on_push)(void *owner, struct str kind, struct str channel, struct str bytes);

@@ -435,9 +435,9 @@ bool reply_is_error(const struct redisReply *reply, const char *word)
 /* Nothing happened, and it may work later or elsewhere. */
 static bool is_unwritable(const redisReply *reply)
 {
-    static const char *const words[] = {"READONLY",    "MISCONF",    "NOREPLICAS",
-                                        "OOM",         "LOADING",    "BUSY",
-                                        "CLUSTERDOWN", "MASTERDOWN", "TRYAGAIN"};
+    static const char *const words[] = {"READONLY", "MISCONF", "NOREPLICAS",  "OOM",
+                                        "LOADING",  "BUSY",    "CLUSTERDOWN", "MASTERDOWN",
+                                        "TRYAGAIN", "MOVED",   "ASK"};
     for (size_t i = 0; i < sizeof words / sizeof *words; i++)
         if (reply_is_error(reply, words[i]))
             return true;

@@ -359,6 +359,17 @@ static void calls_keep_their_order_while_their_slot_moves(void **state)
     move(slot, 2, 0);
 }
 
+static void send_checkpoint(struct scene *scene, const char *root, const char *write_id)
+{
+    const struct store_call call = {.op = STORE_CHECKPOINT,
+                                    .root = str_of(root),
+                                    .run = str_of(root),
+                                    .epoch = 1,
+                                    .write_id = str_of(write_id),
+                                    .bytes = STR("bytes")};
+    send_with(scene, &call, 1);
+}
+
 static void between_two_servers_a_tree_is_asked_for_over_there(void **state)
 {
     struct scene *scene = *state;
@@ -371,7 +382,11 @@ static void between_two_servers_a_tree_is_asked_for_over_there(void **state)
     redis_nodes_open_move(&nodes, slot, 1, 0);
     send_start(scene, root, "still-here", 2);
     expect_said(scene, "started");
+    send_checkpoint(scene, root, "early");
+    expect_said(scene, "error"); /* its key would be there already, and the tree is here */
     redis_nodes_move_keys(&nodes, slot, 1, 0);
+    send_checkpoint(scene, root, "early");
+    expect_said(scene, "granted");
     send_start(scene, root, "already-there", 3);
     expect_said(scene, "started");
     send_op(scene, STORE_TREE, root, 4);

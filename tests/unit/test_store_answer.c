@@ -100,6 +100,8 @@ static void errors_are_told_apart(void **state)
         {"-LOADING Redis is loading the dataset in memory\r\n", SAID_UNWRITABLE},
         {"-BUSY Redis is busy running a script.\r\n", SAID_UNWRITABLE},
         {"-CLUSTERDOWN The cluster is down\r\n", SAID_UNWRITABLE},
+        {"-MOVED 3999 127.0.0.1:6381\r\n", SAID_UNWRITABLE},
+        {"-ASK 3999 127.0.0.1:6381\r\n", SAID_UNWRITABLE},
         {"-MASTERDOWN Link with MASTER is down\r\n", SAID_UNWRITABLE},
         {"-TRYAGAIN Multiple keys request during rehashing of slot\r\n", SAID_UNWRITABLE},
         {"-OOMPH is no error of redis\r\n", SAID_ERROR},
