@@ -106,6 +106,8 @@ void numbers_print(struct numbers *numbers, const struct agent *agent, struct in
          "Live runs that did not stop although everything was tried.", METRIC_GAUGE,
          &numbers->unresponsive, 1},
         {"brakewire_redis_link_up", "1 while Redis answers.", METRIC_GAUGE, &numbers->link_up, 1},
+        {"brakewire_redis_moved_total", "Commands that a server of a cluster sent to another one.",
+         METRIC_COUNTER, &numbers->moved, 1},
         {"brakewire_redis_isolated_seconds",
          "For how long Redis has been out of reach, once that is longer than the lease; else 0.",
          METRIC_GAUGE, &numbers->isolated, 1},

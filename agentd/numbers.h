@@ -13,8 +13,8 @@ enum { NUMBERS_LABEL_MAX = 40 };
 struct numbers {
     struct metric_series told_and_stopped[2], cancels[OUTCOME_COUNT], malformed[MALFORMED_COUNT];
     struct metric_series runs[RUN_STATE_COUNT], starts_refused[PROBLEM_COUNT];
-    struct metric_series unresponsive, link_up, isolated, quarantined, reconcile_found, observed,
-        late;
+    struct metric_series unresponsive, link_up, moved, isolated, quarantined, reconcile_found,
+        observed, late;
     struct metric_series not_durable, unreadable, build;
     char run_label[RUN_STATE_COUNT][NUMBERS_LABEL_MAX];
     char refused_label[PROBLEM_COUNT][NUMBERS_LABEL_MAX];

@@ -398,6 +398,8 @@ static void serve_metrics(void *owner, struct http_request *request,
     (void)part;
     struct agentd *d = owner;
     struct buf text = {0};
+    struct redis_router_stats stats = redis_router_stats(store_router(d->store));
+    metric_set(&d->numbers.moved, (double)(stats.moved + stats.asked));
     numbers_print(&d->numbers, d->agent, agentd_now(d), &text);
     http_answer(request, 200, "text/plain; version=0.0.4; charset=utf-8", buf_str(&text), NULL);
     buf_fini(&text);

@@ -82,6 +82,8 @@ void numbers_print(struct numbers *numbers, const struct broker *core, bool link
         {"brakewire_sweep_holder", "1 while this broker is the one that sweeps.", METRIC_GAUGE,
          &numbers->holds_lock, 1},
         {"brakewire_redis_link_up", "1 while Redis answers.", METRIC_GAUGE, &numbers->link_up, 1},
+        {"brakewire_redis_moved_total", "Commands that a server of a cluster sent to another one.",
+         METRIC_COUNTER, &numbers->moved, 1},
         {"brakewire_build_info", "What is running.", METRIC_GAUGE, &numbers->build, 1},
     };
     metrics_print(table, sizeof table / sizeof table[0], out);

@@ -11,7 +11,7 @@ enum cancel_outcome { OUTCOME_ACCEPTED, OUTCOME_ALREADY, OUTCOME_REFUSED, OUTCOM
 struct numbers {
     struct metric_series cancels[OUTCOME_COUNT];
     struct metric_series runs_lost, deadlines, links, published, malformed, not_durable, orders;
-    struct metric_series replicas[2], suspect, suspended, link_up, holds_lock, build;
+    struct metric_series replicas[2], suspect, suspended, link_up, moved, holds_lock, build;
 };
 
 void numbers_init(struct numbers *numbers);

@@ -19,8 +19,8 @@ static const struct conf_option options[] = {
     {OPTION(group, CONF_TEXT), NULL, .unit = "NAME",
      .help = "and this group, whose members may use the socket; the user's own by default"},
     {OPTION(redis_url, CONF_TEXT), "redis://127.0.0.1:6379", .unit = "URL", .letter = 'r',
-     .help = "Redis or Valkey: redis://host:port/db, unix://PATH, a path, sentinel://…; rediss:// "
-             "with TLS"},
+     .help = "Redis or Valkey: redis://host:port/db, unix://PATH, a path, sentinel://…, "
+             "redis+cluster://…; rediss:// with TLS"},
     {OPTION(redis_user, CONF_TEXT), NULL, .unit = "NAME", .help = "ACL user of Redis"},
     {"redis_password_file", CONF_SECRET_FILE, offsetof(struct settings, redis_password), NULL,
      .unit = "PATH", .help = "file that holds the password of Redis"},
