@@ -33,6 +33,14 @@ struct redisContext; /* hiredis */
 /* Connected and logged in, for the caller to free; NULL: the findings say why not. */
 struct redisContext *check_reach(const struct check_redis *redis, const struct redis_url *url,
                                  struct findings *findings);
+/* The same for one server of the url's cluster. */
+struct redisContext *check_reach_at(const struct check_redis *redis, const struct redis_url *url,
+                                    const char *host, int port, struct findings *findings);
+/* A connection to a master of the cluster, with an id of a root that it holds in `id`; NULL: the
+ * findings say why not. What is wrong with the other masters is found on the way. */
+enum { CHECK_ID_ROOM = 24 };
+struct redisContext *check_cluster(const struct check_redis *redis, const struct redis_url *url,
+                                   struct findings *findings, char id[CHECK_ID_ROOM]);
 void check_redis(const struct check_redis *redis, struct findings *findings);
 /* known: the agentd's own word on where Redis is and which namespace it serves. */
 struct check_known {

@@ -212,6 +212,15 @@ static bool read_trust(struct reach *reach)
     return fine;
 }
 
+struct redisContext *check_reach_at(const struct check_redis *redis, const struct redis_url *url,
+                                    const char *host, int port, struct findings *findings)
+{
+    struct reach reach = {.redis = redis, .url = url, .findings = findings};
+    redisContext *context = read_trust(&reach) ? reach_server(&reach, host, port) : NULL;
+    redis_trust_free(reach.trust);
+    return context;
+}
+
 struct redisContext *check_reach(const struct check_redis *redis, const struct redis_url *url,
                                  struct findings *findings)
 {

@@ -17,7 +17,8 @@ struct probe {
     redisContext *redis;
     struct findings *findings;
     const char *namespace;
-    char id[24]; /* a root that nobody has */
+    char id[CHECK_ID_ROOM]; /* a root that nobody has */
+    bool is_cluster;        /* says the url */
     char *info;
 };
 
@@ -121,6 +122,18 @@ static void check_output_buffer(struct probe *probe)
     freeReplyObject(reply);
 }
 
+/* The other way round is found before: a cluster is asked for its slots first. */
+static bool check_kind(struct probe *probe)
+{
+    char cluster[NAME_ROOM];
+    bool is_cluster = strcmp(info_of(probe, "cluster_enabled", cluster), "1") == 0;
+    if (is_cluster && !probe->is_cluster)
+        found(probe->findings, FOUND_BAD, "redis: kind",
+              "begin the url with redis+cluster:// (rediss+cluster:// with TLS)",
+              "this server is in cluster mode");
+    return is_cluster == probe->is_cluster;
+}
+
 /* What not every version has: nothing needs it, but answers and waits are better with it. */
 static void check_features(struct probe *probe)
 {
@@ -144,7 +157,7 @@ static bool may(struct probe *probe, const char *subject, int argc, const char *
     if (error != NULL)
         found(probe->findings, FOUND_BAD, subject,
               "ACL SETUSER <user> ~bw:* &bw:* +@read +@write +@scripting +@pubsub +@connection "
-              "+info +time +role (bw: the namespace)",
+              "+cluster|slots +cluster|info +info +time +role (bw: the namespace)",
               "%s: %s", argv[0], error);
     freeReplyObject(reply);
     return error == NULL;
@@ -156,9 +169,11 @@ static bool may_run_scripts(struct probe *probe, const char *tree)
     static const char script[] =
         "#!lua flags=allow-oom\n"
         "redis.call('HSET', KEYS[1], 'n', 0) redis.call('PEXPIRE', KEYS[1], 60000)\n"
-        "redis.call('TIME') redis.call('DEL', KEYS[1]) redis.call('PUBLISH', ARGV[1], '')\n"
+        "redis.call('TIME') redis.call('DEL', KEYS[1]) redis.call(ARGV[2], ARGV[1], '')\n"
         "return 'ok'";
-    return may(probe, "redis: scripts", 5, (const char *[]){"EVAL", script, "1", tree, tree});
+    return may(probe, "redis: scripts", 6,
+               (const char *[]){"EVAL", script, "1", tree, tree,
+                                probe->is_cluster ? "SPUBLISH" : "PUBLISH"});
 }
 
 static void check_keys(struct probe *probe)
@@ -166,9 +181,9 @@ static void check_keys(struct probe *probe)
     static const char *const subject = "redis: keys";
     char tree[NAME_ROOM], find[NAME_ROOM], shard[NAME_ROOM], held[NAME_ROOM];
     snprintf(tree, sizeof tree, "%s:{%s}", probe->namespace, probe->id);
-    snprintf(find, sizeof find, "%s:find:%s", probe->namespace, probe->id);
-    snprintf(shard, sizeof shard, "%s:roots:%s", probe->namespace, probe->id);
-    snprintf(held, sizeof held, "%s:held:%s", probe->namespace, probe->id);
+    snprintf(find, sizeof find, "%s:find:{%s}", probe->namespace, probe->id);
+    snprintf(shard, sizeof shard, "%s:roots:{%s}", probe->namespace, probe->id);
+    snprintf(held, sizeof held, "%s:held:{%s}", probe->namespace, probe->id);
     bool allowed = may_run_scripts(probe, tree)
                    && may(probe, subject, 6, (const char *[]){"SET", find, "", "NX", "PX", "60000"})
                    && may(probe, subject, 4, (const char *[]){"ZADD", shard, "1", "x"})
@@ -191,7 +206,8 @@ static void check_channels(struct probe *probe)
     snprintf(channels[2], NAME_ROOM, "%s:fleet", probe->namespace);
     for (size_t i = 0; i < 3; i++) {
         const char *channel = channels[i];
-        redisReply *reply = ask(probe, 2, (const char *[]){"SUBSCRIBE", channel});
+        const char *verb = probe->is_cluster && i < 2 ? "SSUBSCRIBE" : "SUBSCRIBE";
+        redisReply *reply = ask(probe, 2, (const char *[]){verb, channel});
         const char *error = error_of(probe, reply);
         if (error != NULL) {
             found(probe->findings, FOUND_BAD, "redis: channels",
@@ -225,13 +241,13 @@ static void check_speed(struct probe *probe)
 
 /* ---- all of it ------------------------------------------------------------------------------ */
 
-static void make_id(char out[24])
+static void make_id(char out[CHECK_ID_ROOM])
 {
     unsigned char bytes[8] = {0};
     (void)!getrandom(bytes, sizeof bytes, 0);
-    int len = snprintf(out, 24, "check-");
+    int len = snprintf(out, CHECK_ID_ROOM, "check-");
     for (size_t i = 0; i < sizeof bytes; i++)
-        len += snprintf(out + len, 24 - (size_t)len, "%02x", bytes[i]);
+        len += snprintf(out + len, CHECK_ID_ROOM - (size_t)len, "%02x", bytes[i]);
 }
 
 static void look(struct probe *probe)
@@ -244,6 +260,8 @@ static void look(struct probe *probe)
         check_memory(probe);
         check_persistence(probe);
     }
+    if (probe->info != NULL && !check_kind(probe))
+        return;
     check_output_buffer(probe);
     check_speed(probe);
     check_keys(probe);
@@ -256,16 +274,17 @@ void check_redis(const struct check_redis *redis, struct findings *findings)
     struct redis_url url;
     const char *why = NULL;
     if (redis_url_parse(redis->url, &url, &why) != ERR_OK) {
-        found(findings, FOUND_BAD, "redis: url",
-              "redis://[user@]host[:port][/db], sentinel://host,host/NAME or unix://PATH; with TLS "
-              "rediss:// or sentinels://",
-              "%s", why != NULL ? why : "not understood");
+        found(
+            findings, FOUND_BAD, "redis: url",
+            "redis://[user@]host[:port][/db], sentinel://host,host/NAME, redis+cluster://host,host "
+            "or unix://PATH; with TLS rediss://, sentinels:// or rediss+cluster://",
+            "%s", why != NULL ? why : "not understood");
         return;
     }
     make_id(probe.id);
-    if (url.kind == REDIS_CLUSTER)
-        found(findings, FOUND_BAD, "redis: url", "name one server, or sentinels",
-              "a cluster is not looked into");
+    probe.is_cluster = url.kind == REDIS_CLUSTER;
+    if (probe.is_cluster)
+        probe.redis = check_cluster(redis, &url, findings, probe.id);
     else
         probe.redis = check_reach(redis, &url, findings);
     if (probe.redis != NULL)

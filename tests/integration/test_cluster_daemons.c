@@ -162,12 +162,52 @@ static void a_master_dies_and_nothing_that_lives_is_lost(void **state)
     redis_process_again(&nodes.node[2]);
 }
 
+/* ---- the doctor ---------------------------------------------------------------------------- */
+static int check(const char *url, char *out, size_t room)
+{
+    char command[1024];
+    snprintf(command, sizeof command, BRAKEWIRE_BIN "/brakectl check --agentd %s --redis %s 2>&1",
+             ann.where + strlen("unix:"), url);
+    FILE *process = popen(command, "r");
+    assert_non_null(process);
+    size_t len = fread(out, 1, room - 1, process);
+    out[len] = '\0';
+    return pclose(process);
+}
+
+static void expect_found(const char *url, const char *text)
+{
+    char out[16384];
+    (void)check(url, out, sizeof out);
+    if (strstr(out, text) == NULL)
+        fail_msg("\"%s\" is not in:\n%s", text, out);
+}
+
+static void the_doctor_knows_clusters(void **state)
+{
+    (void)state;
+    struct redis_process alone;
+    char url[64];
+    expect_found(nodes.url, "3 masters hold 16384 of 16384 slots");
+    expect_found(nodes.url, "scripts and keys of bw:*");
+    expect_found(nodes.url, "may subscribe to bw:*");
+    expect_found(nodes.node[0].url, "begin the url with redis+cluster://");
+    redis_process_start(&alone, KIND_REDIS, NULL);
+    snprintf(url, sizeof url, "redis+cluster://127.0.0.1:%d", alone.port);
+    expect_found(url, "this server is not of a cluster");
+    redis_process_end(&alone);
+    redis_process_do(&nodes.node[1], "CONFIG SET maxmemory-policy allkeys-lru");
+    expect_found(nodes.url, "allkeys-* at 127.0.0.1");
+    redis_process_do(&nodes.node[1], "CONFIG SET maxmemory-policy noeviction");
+}
+
 /* ---------------------------------------------------------------------------------------------- */
 #define STORY(name) cmocka_unit_test_setup_teardown(name, begin, end)
 
 static const struct CMUnitTest tests[] = {
     STORY(a_cancel_reaches_the_other_agentd_whatever_server_has_the_tree),
     STORY(cancels_go_on_while_their_slot_moves),
+    STORY(the_doctor_knows_clusters),
     STORY(a_master_dies_and_nothing_that_lives_is_lost),
 };
 
