@@ -23,7 +23,7 @@ eventually() { # a condition, looked at twenty times a second, for ten seconds
 secret=$(head -c 18 /dev/urandom | base64 | tr -d '/+=')
 sed "s/>change-me/>$secret/" deploy/redis/users.acl >"$room/users.acl"
 echo "user watcher on >$secret +ping +acl|log" >>"$room/users.acl"
-echo "$secret" >"$room/secret"
+(umask 077 && echo "$secret" >"$room/secret")
 "$server" "$PWD/deploy/redis/redis.conf" --port 0 --unixsocket "$room/redis" --dir "$room" \
     --aclfile "$room/users.acl" >"$room/redis.log" 2>&1 &
 pids+=($!)
