@@ -283,7 +283,7 @@ static void job_answered(struct cancels *c, const struct call *call,
         job_recorded(c, job, answer);
         break;
     case FOR_CHILD:
-        child_recorded(c, job, answer);
+        child_recorded(c, job, call->child, answer);
         break;
     case FOR_SYNC:
         durable_answered(c, job, answer);

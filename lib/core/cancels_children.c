@@ -70,20 +70,46 @@ static void list_links(struct cancels *c, struct job *job, const struct tree *tr
     }
 }
 
+static struct cancel_record child_record(const struct job *job, const struct target *child,
+                                         char own_id[CANCEL_ID_MAX])
+{
+    struct cancel_record record = record_for(job, child);
+    bool is_link = !id_eq(&child->root, &job->root);
+    if (is_link)
+        record.hops++;
+    if (record.cause.len == 0)
+        record.cause = is_link ? cancel_id(id_str(&job->root), job->ask.run, own_id)
+                               : cancel_id(record.root, record.target, own_id);
+    return record;
+}
+
 static void send_children(struct cancels *c, struct job *job)
 {
     while (job->children_sent < job->child_count && !job->over) {
         const struct target *child = &job->child[job->children_sent++];
-        struct cancel_record wanted = record_for(job, child);
-        bool is_link = !id_eq(&child->root, &job->root);
         char own_id[CANCEL_ID_MAX];
-        if (is_link) {
-            wanted.hops++;
-            if (wanted.cause.len == 0)
-                wanted.cause = cancel_id(id_str(&job->root), job->ask.run, own_id);
-        }
-        record_send(c, job, FOR_CHILD, &wanted, is_link, true);
+        struct cancel_record wanted = child_record(job, child, own_id);
+        record_send(c, job, FOR_CHILD, &wanted, !id_eq(&child->root, &job->root), true);
     }
+}
+
+/* Each is told again to a Redis that forgot: what is stored, which may be an earlier one's. */
+static void hold_child(struct cancels *c, const struct job *job, const struct target *child,
+                       const struct store_answer *answer)
+{
+    struct cancel_record stored;
+    char own_id[CANCEL_ID_MAX];
+    if (answer->verdict == SAID_ALREADY && c->options.decode(answer->record, &stored)) {
+        hold_issued(c, &stored, answer->record);
+        return;
+    }
+    struct cancel_record own = child_record(job, child, own_id);
+    char *bytes = keep_bytes(c, MESSAGE_MAX_BYTES);
+    if (bytes == NULL)
+        return;
+    size_t len = c->options.encode(&own, bytes);
+    hold_issued(c, &own, (struct str){bytes, len});
+    arena_give_back(&c->arena, MESSAGE_MAX_BYTES);
 }
 
 void children_look(struct cancels *c, struct job *job, const struct tree *tree)
@@ -121,8 +147,11 @@ static enum problem trouble_of(enum store_verdict verdict)
     }
 }
 
-void child_recorded(struct cancels *c, struct job *job, const struct store_answer *answer)
+void child_recorded(struct cancels *c, struct job *job, size_t child,
+                    const struct store_answer *answer)
 {
+    if (answer->verdict == SAID_ACCEPTED || answer->verdict == SAID_ALREADY)
+        hold_child(c, job, &job->child[child - 1], answer);
     enum problem trouble = trouble_of(answer->verdict);
     if (job->trouble == PROBLEM_NONE)
         job->trouble = trouble;

@@ -48,6 +48,7 @@ struct call {
     struct lookout *lookout;
     struct held *held;
     struct replica *replica;
+    size_t child; /* FOR_CHILD: which of the job's, from 1 */
 };
 
 struct target {
@@ -206,7 +207,8 @@ void durable_answered(struct cancels *c, struct job *job, const struct store_ans
 
 /* cancels_children.c: everything below a run, but not the run */
 void children_look(struct cancels *c, struct job *job, const struct tree *tree);
-void child_recorded(struct cancels *c, struct job *job, const struct store_answer *answer);
+void child_recorded(struct cancels *c, struct job *job, size_t child,
+                    const struct store_answer *answer);
 
 /* cancels_wait.c */
 void wait_begin(struct cancels *c, struct job *job);

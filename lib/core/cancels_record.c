@@ -75,7 +75,8 @@ bool record_send(struct cancels *c, struct job *job, enum purpose purpose,
         .force = force,
         .even_if_over = even_if_over,
     };
-    return call_send(c, (struct call){.purpose = purpose, .job = job}, &call);
+    return call_send(c, (struct call){.purpose = purpose, .job = job, .child = job->children_sent},
+                     &call);
 }
 
 static void record(struct cancels *c, struct job *job)

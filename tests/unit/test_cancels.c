@@ -728,6 +728,28 @@ static void a_redis_that_forgot_is_told_again(void **state)
     assert_null(strstr(world->said.bytes, "cancel"));
 }
 
+static void a_redis_that_forgot_is_told_of_each_child_again(void **state)
+{
+    struct world *world = *state;
+    linked(world);
+    add(world, ROOT, "", RUN_RUNNING, 0);
+    add(world, "a", ROOT, RUN_RUNNING, 0);
+    add(world, "b", ROOT, RUN_RUNNING, 0);
+    struct cancel_ask asked = ask_for(ROOT);
+    asked.include_self = false;
+    ask(world, asked);
+    say_tree(world, ROOT);
+    say(world, STORE_CANCEL, accepted(RUN_RUNNING));
+    say(world, STORE_CANCEL, accepted(RUN_RUNNING));
+    say_tree(world, ROOT);
+    link_up(world, false);
+    say(world, STORE_REPLICAS_READ, (struct store_answer){.verdict = SAID_OK});
+    buf_clear(&world->said);
+    link_up(world, true);
+    expect(world, "replicas_read \ncancel " ROOT "/a force even_if_over\n"
+                  "cancel " ROOT "/b force even_if_over\n");
+}
+
 static void after_a_loss_no_wait_ends_before_all_have_asserted(void **state)
 {
     struct world *world = *state;
@@ -811,6 +833,7 @@ int main(void)
         STORY(without_redis_the_answer_is_unavailable_or_unknown),
         STORY(more_asks_than_allowed_are_refused),
         STORY(a_redis_that_forgot_is_told_again),
+        STORY(a_redis_that_forgot_is_told_of_each_child_again),
         STORY(after_a_loss_no_wait_ends_before_all_have_asserted),
         STORY(a_lease_that_survived_a_loss_says_nothing),
     };
