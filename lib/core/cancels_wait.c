@@ -207,13 +207,20 @@ static void keep_names(struct scope *scope)
 
 /* ---- what was read -----------------------------------------------------------------------------
  */
-static void find_links(struct cancels *c, struct scope *scope, const struct tree *tree,
-                       const struct tree_run *target)
+static void mark_targets(const struct scope *scope, const struct tree *tree)
+{
+    tree_unmark(tree);
+    for (size_t i = 0; i < scope->target_count; i++)
+        tree_mark(tree, id_str(&scope->target[i]));
+}
+
+/* May add targets, of this very tree, too. */
+static void find_links(struct cancels *c, struct scope *scope, const struct tree *tree)
 {
     for (size_t i = 0; i < tree->link_count; i++) {
         struct target to;
         if (!tree->link[i].acknowledged || !link_target(&tree->link[i], &to)
-            || !tree_is_below(tree->link[i].from, target))
+            || !tree_is_marked(tree->link[i].from))
             continue;
         if (has_target(scope_find(scope->job, &to.root), &to.run))
             continue;
@@ -225,35 +232,25 @@ static void find_links(struct cancels *c, struct scope *scope, const struct tree
     }
 }
 
-/* Another target of this scope counts it already. */
-static bool is_covered(const struct scope *scope, const struct tree *tree, size_t which,
-                       const struct tree_run *run)
+static bool has_all_targets(const struct scope *scope, const struct tree *tree)
 {
-    for (size_t i = 0; i < scope->target_count; i++) {
-        const struct tree_run *other = tree_find(tree, id_str(&scope->target[i]));
-        if (i != which && other != NULL && other != run && tree_is_below(run, other))
-            return true;
-    }
-    return false;
+    for (size_t i = 0; i < scope->target_count; i++)
+        if (tree_find(tree, id_str(&scope->target[i])) == NULL)
+            return false;
+    return true;
 }
 
 static void scope_take(struct cancels *c, struct scope *scope, const struct tree *tree)
 {
-    struct tally one;
-    scope->tally = (struct tally){.all_delivered = true, .complete = true};
-    /* find_links() may add targets of this very tree on the way */
-    for (size_t i = 0; i < scope->target_count; i++) {
-        const struct tree_run *target = tree_find(tree, id_str(&scope->target[i]));
-        if (target == NULL) {
-            scope->tally.complete = scope->tally.complete && scope->linked;
-            continue;
-        }
-        find_links(c, scope, tree, target);
-        if (scope->target_count > 1 && is_covered(scope, tree, i, target))
-            continue;
-        tally_scope(tree, target, &one);
-        tally_add(&scope->tally, &one);
-    }
+    size_t known;
+    do {
+        known = scope->target_count;
+        mark_targets(scope, tree);
+        find_links(c, scope, tree);
+    } while (scope->target_count > known);
+    tally_marked(tree, &scope->tally);
+    scope->tally.complete =
+        scope->tally.complete && (scope->linked || has_all_targets(scope, tree));
     scope->read = true;
     keep_names(scope);
     if (!scope->linked && scope->job->ask.follow_links)

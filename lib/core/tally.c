@@ -76,18 +76,17 @@ static bool has_started(const struct tree_run *run)
     return run->state != RUN_NONE && run->state != RUN_NEVER;
 }
 
-/* `spared` is below the target, or the target itself, and does not count; NULL: every run does. */
-static void tally_without(const struct tree *tree, const struct tree_run *target,
-                          const struct tree_run *spared, struct tally *out)
+/* `spared` does not count; NULL: every run does. */
+static void tally_without(const struct tree *tree, const struct tree_run *spared, struct tally *out)
 {
     *out = (struct tally){.all_delivered = true};
     for (size_t i = 0; i < tree->run_count; i++) {
-        const struct tree_run *run = tree->run[i];
-        if (run != spared && has_started(run) && tree_is_below(run, target))
+        struct tree_run *run = tree->run[i];
+        if (run != spared && has_started(run) && tree_is_marked(run))
             count_run(out, run);
     }
     for (size_t i = 0; i < tree->link_count; i++) {
-        if (!tree_is_below(tree->link[i].from, target))
+        if (!tree_is_marked(tree->link[i].from))
             continue;
         out->links++;
         out->links_acknowledged += tree->link[i].acknowledged ? 1 : 0;
@@ -99,12 +98,21 @@ static void tally_without(const struct tree *tree, const struct tree_run *target
     out->all_delivered = out->all_delivered && links_are_done;
 }
 
+void tally_marked(const struct tree *tree, struct tally *out)
+{
+    tally_without(tree, NULL, out);
+}
+
 void tally_scope(const struct tree *tree, const struct tree_run *target, struct tally *out)
 {
-    tally_without(tree, target, NULL, out);
+    tree_unmark(tree);
+    tree_mark(tree, target->id);
+    tally_without(tree, NULL, out);
 }
 
 void tally_below(const struct tree *tree, const struct tree_run *target, struct tally *out)
 {
-    tally_without(tree, target, target, out);
+    tree_unmark(tree);
+    tree_mark(tree, target->id);
+    tally_without(tree, target, out);
 }

@@ -203,3 +203,32 @@ bool tree_is_below(const struct tree_run *run, const struct tree_run *target)
     }
     return false;
 }
+
+enum { MARK_UNKNOWN, MARK_IN, MARK_OUT };
+
+void tree_unmark(const struct tree *tree)
+{
+    for (size_t i = 0; i < tree->run_count; i++)
+        tree->run[i]->mark = MARK_UNKNOWN;
+}
+
+void tree_mark(const struct tree *tree, struct str target)
+{
+    struct tree_run *run = tree_find(tree, target);
+    if (run != NULL)
+        run->mark = MARK_IN;
+}
+
+/* Whoever is on the way up has the same answer, unless the way is too long: then it is a circle. */
+bool tree_is_marked(struct tree_run *run)
+{
+    struct tree_run *way[PATH_MAX_IDS], *at = run;
+    size_t steps = 0;
+    for (; at != NULL && at->mark == MARK_UNKNOWN && steps < PATH_MAX_IDS; at = at->up)
+        way[steps++] = at;
+    bool is_known = at == NULL || at->mark != MARK_UNKNOWN;
+    uint8_t mark = at != NULL && is_known ? at->mark : MARK_OUT;
+    for (size_t i = 0; i < steps && (is_known || i == 0); i++)
+        way[i]->mark = mark;
+    return run->mark == MARK_IN;
+}

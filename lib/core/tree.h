@@ -18,6 +18,7 @@ struct tree_run { /* strings are owned by the tree: put there by tree_keep() */
     struct str record;      /* encoded, only where this run is a target */
     uint32_t lost_epoch;    /* x: of a takeover */
     struct str loss;        /* x: record of that loss */
+    uint8_t mark;           /* of tree_mark() */
     size_t last_link;       /* number of its link that was added last, from 1; 0: it has none */
 };
 struct tree_link {
@@ -58,6 +59,12 @@ void tree_join(struct tree *tree);
 /* Is `run` the target or below it? */
 bool tree_is_below(const struct tree_run *run, const struct tree_run *target);
 
+/* The same for many targets in one go: unmark all, mark the targets, ask for each run. What was
+ * asked once is remembered until all are unmarked again. */
+void tree_unmark(const struct tree *tree);
+void tree_mark(const struct tree *tree, struct str target); /* nothing, if it is not there */
+bool tree_is_marked(struct tree_run *run);                  /* it, or one above it */
+
 enum { TALLY_NAMES_MAX = 100 };
 struct tally_names {
     size_t count;                     /* all of them */
@@ -77,6 +84,8 @@ struct tally {
     bool complete; /* nothing pending, unresponsive, suspect, lost, observed; links acknowledged */
 };
 void tally_scope(const struct tree *tree, const struct tree_run *target, struct tally *out);
+/* Of all that is marked, each run once. */
+void tally_marked(const struct tree *tree, struct tally *out);
 /* The same without the target itself; its own links count, for they are told as its children are.
  */
 void tally_below(const struct tree *tree, const struct tree_run *target, struct tally *out);

@@ -124,6 +124,39 @@ static void a_circle_ends_the_search_and_its_ban_reaches_all_of_it(void **state)
     }
 }
 
+static void marks_say_the_same_for_many_targets_at_once(void **state)
+{
+    struct tree *tree = *state;
+    struct tree_run *root = add(tree, "root", "", 0);
+    struct tree_run *a = add(tree, "a", "root", 0);
+    struct tree_run *b = add(tree, "b", "root", 0);
+    struct tree_run *low = add(tree, "low", "a", 0);
+    struct tree_run *lower = add(tree, "lower", "low", 0);
+    struct tree_run *x = add(tree, "x", "y", 0);
+    add(tree, "y", "x", 0);
+    tree_join(tree);
+    tree_unmark(tree);
+    tree_mark(tree, STR("a"));
+    tree_mark(tree, STR("low"));
+    assert_true(tree_is_marked(lower));
+    assert_true(tree_is_marked(low));
+    assert_true(tree_is_marked(a));
+    assert_false(tree_is_marked(root));
+    assert_false(tree_is_marked(b));
+    assert_false(tree_is_marked(x));
+    tree_unmark(tree);
+    tree_mark(tree, STR("y"));
+    assert_true(tree_is_marked(x));
+    assert_false(tree_is_marked(lower));
+    for (size_t i = 0; i < tree->run_count; i++)
+        for (size_t k = 0; k < tree->run_count; k++) {
+            tree_unmark(tree);
+            tree_mark(tree, tree->run[k]->id);
+            assert_int_equal(tree_is_marked(tree->run[i]),
+                             tree_is_below(tree->run[i], tree->run[k]));
+        }
+}
+
 static void a_chain_longer_than_any_path_is_still_bounded(void **state)
 {
     struct tree *tree = *state;
@@ -151,6 +184,7 @@ int main(void)
         STORY(a_takeover_bans_the_children_of_the_lost_life_alone),
         STORY(joined_again_a_tree_shows_what_changed),
         STORY(a_circle_ends_the_search_and_its_ban_reaches_all_of_it),
+        STORY(marks_say_the_same_for_many_targets_at_once),
         STORY(a_chain_longer_than_any_path_is_still_bounded),
 #undef STORY
     };
