@@ -3,6 +3,7 @@
  * The first byte names the route, then come the query, a line end, and the body. Over TCP, where no
  * process can be named: nothing is ever signalled. */
 #include <assert.h>
+#include <stdio.h>
 #include <unistd.h>
 
 #include "agentd/inside.h"
@@ -45,12 +46,14 @@ static void begin(void)
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
 {
     struct buf request = {0}, answer = {0};
+    char port[16];
     if (agentd == NULL)
         begin();
     if (len == 0 || bytes[0] % 9 == 8) /* a stream has no end; the server's own target opens some */
         return 0;
     peer_compose(routes, (struct str){(const char *)bytes, len}, &request);
-    peer_ask(&loop, http_server_port(agentd->http), buf_str(&request), &answer);
+    snprintf(port, sizeof port, "%u", http_server_port(agentd->http));
+    peer_ask(&loop, port, buf_str(&request), &answer);
     buf_fini(&request);
     buf_fini(&answer);
     return 0;

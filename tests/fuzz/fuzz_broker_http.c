@@ -3,6 +3,7 @@
  * The first byte names the route, then come the query, a line end, and the body. The broker
  * believes that Redis is there, so that it reads the whole question before it learns better. */
 #include <assert.h>
+#include <stdio.h>
 
 #include "base/log.h"
 #include "broker/inside.h"
@@ -42,13 +43,15 @@ static void begin(void)
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
 {
     struct buf request = {0}, answer = {0};
+    char port[16];
     if (broker == NULL)
         begin();
     if (len == 0)
         return 0;
     broker->linked = true;
     peer_compose(routes, (struct str){(const char *)bytes, len}, &request);
-    peer_ask(&loop, http_server_port(broker->http), buf_str(&request), &answer);
+    snprintf(port, sizeof port, "%u", http_server_port(broker->http));
+    peer_ask(&loop, port, buf_str(&request), &answer);
     buf_fini(&request);
     buf_fini(&answer);
     return 0;

@@ -1,6 +1,9 @@
 /* Bytes of anybody, sent to the HTTP server: it answers or closes, what it hands over is whole, and
  * every reader of lib/api can be asked about it. */
 #include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
 
 #include "api/api.h"
 #include "fuzz/peer.h"
@@ -9,6 +12,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len);
 
 static uv_loop_t loop;
 static struct http_server *server;
+static char folder[] = "/tmp/fuzz-http-XXXXXX", path[64];
 
 static void look_at(struct str text)
 {
@@ -81,11 +85,20 @@ static void on_stream_closed(void *owner, struct http_stream *stream, void *stre
     (void)owner, (void)stream, (void)stream_owner;
 }
 
+static void clean_up(void)
+{
+    (void)unlink(path);
+    (void)rmdir(folder);
+}
+
 static void begin(void)
 {
     static const struct http_server_events events = {.on_request = on_request,
                                                      .on_stream_closed = on_stream_closed};
-    static const struct http_server_options options = {.tcp = "127.0.0.1:0"};
+    const struct http_server_options options = {.unix_path = path};
+    assert(mkdtemp(folder) != NULL);
+    snprintf(path, sizeof path, "%s/s", folder);
+    (void)atexit(clean_up);
     assert(uv_loop_init(&loop) == 0);
     assert(http_server_open(&loop, &options, &events, NULL, &server, NULL) == ERR_OK);
 }
@@ -95,7 +108,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
     struct buf answer = {0};
     if (server == NULL)
         begin();
-    peer_ask(&loop, http_server_port(server), (struct str){(const char *)bytes, len}, &answer);
+    peer_ask(&loop, path, (struct str){(const char *)bytes, len}, &answer);
     buf_fini(&answer);
     return 0;
 }

@@ -6,11 +6,12 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 /* Each time from another address of this host: TCP keeps used pairs for a minute, and the ports of
  * one address would run out. */
-static int dial(unsigned port)
+static int dial_tcp(unsigned port)
 {
     static uint32_t number;
     const struct linger at_once = {.l_onoff = 1};
@@ -27,6 +28,19 @@ static int dial(unsigned port)
     return fd;
 }
 
+static int dial(const char *where)
+{
+    struct sockaddr_un to = {.sun_family = AF_UNIX};
+    if (where[0] != '/')
+        return dial_tcp((unsigned)atoi(where));
+    assert(strlen(where) < sizeof to.sun_path);
+    strcpy(to.sun_path, where);
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert(fd >= 0 && connect(fd, (struct sockaddr *)&to, sizeof to) == 0);
+    assert(fcntl(fd, F_SETFL, O_NONBLOCK) == 0);
+    return fd;
+}
+
 /* False: it is over. */
 static bool listen_once(int fd, struct buf *answer)
 {
@@ -37,10 +51,10 @@ static bool listen_once(int fd, struct buf *answer)
     return len > 0 || (len < 0 && errno == EAGAIN);
 }
 
-void peer_ask(uv_loop_t *loop, unsigned port, struct str bytes, struct buf *answer)
+void peer_ask(uv_loop_t *loop, const char *where, struct str bytes, struct buf *answer)
 {
     enum { TURNS = 2000 };
-    int fd = dial(port), turns = 0;
+    int fd = dial(where), turns = 0;
     for (size_t sent = 0; sent < bytes.len && turns < TURNS; turns++) {
         ssize_t len = send(fd, bytes.at + sent, bytes.len - sent, MSG_NOSIGNAL);
         if (len < 0 && errno != EAGAIN)

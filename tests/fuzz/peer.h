@@ -6,10 +6,10 @@
 
 #include "base/buf.h"
 
-/* Sends `bytes` to 127.0.0.1:port over a connection of their own, says that nothing more comes, and
- * turns the loop until the server ends it. `answer` gets what came back: nothing, or HTTP that is
- * no 500. */
-void peer_ask(uv_loop_t *loop, unsigned port, struct str bytes, struct buf *answer);
+/* Sends `bytes` to a port of 127.0.0.1 or a Unix socket (a path) over a connection of their own,
+ * says that nothing more comes, and turns the loop until the server ends it. `answer` gets what
+ * came back: nothing, or HTTP that is no 500. */
+void peer_ask(uv_loop_t *loop, const char *where, struct str bytes, struct buf *answer);
 
 /* A request of the route that the first byte names, with the rest as its body; what stands before a
  * line end is the query. `routes`: "METHOD /path", NULL-terminated. */

@@ -259,6 +259,65 @@ static void an_earlier_life_of_a_run_is_fenced(void **state)
     json_decref(fenced);
 }
 
+static void json_of_an_enemy_is_refused(void **state)
+{
+    (void)state;
+    static const struct refusal rows[] = {
+        POST(START, "{\"agent\":\"a\\u0000b\"}", .status = 400, .code = "invalid"),
+        POST(START, "{\"run_id\\u0000x\":\"a\"}", .status = 400, .code = "invalid"),
+        POST(START, "{\"agent\":\"\\ud800\"}", .status = 400, .code = "invalid"),
+        POST(START, "{\"agent\":\"\xff\"}", .status = 400, .code = "invalid"),
+        POST(START, "{\"agent\":\"\xc0\xaf\"}", .status = 400, .code = "invalid"),
+        POST(START, "{\"deadline_ms\":9223372036854775808}", .status = 400, .code = "invalid"),
+        POST(START, "{\"deadline_ms\":1e400}", .status = 400, .code = "invalid"),
+        POST(START, "{\"deadline_ms\":1e3}", INVALID, .says = "deadline_ms"),
+        POST(START, "{\"deadline_ms\":NaN}", .status = 400, .code = "invalid"),
+        POST(START, "{\"epoch\":4294967296}", INVALID, .says = "epoch"),
+        POST(START, "{\"labels\":{\"a\":\"1\",\"a\":\"2\"}}", .status = 400, .code = "invalid"),
+        POST(START, "{\"labels\":{\"a\":{\"b\":[]}}}", INVALID, .says = "labels"),
+        /* its 60th byte is the middle of a character */
+        POST(START,
+             "{\"a\xc3\xa9\xc3\xa9\xc3\xa9\xc3\xa9\xc3\xa9\xc3\xa9\xc3\xa9\xc3\xa9\xc3\xa9\xc3\xa9"
+             "\xc3\xa9\xc3\xa9\xc3\xa9\xc3\xa9\xc3\xa9\xc3\xa9\xc3\xa9\xc3\xa9\xc3\xa9\xc3\xa9"
+             "\xc3\xa9\xc3\xa9\xc3\xa9\xc3\xa9\xc3\xa9\xc3\xa9\xc3\xa9\xc3\xa9\xc3\xa9\xc3\xa9"
+             "\xc3\xa9\":1}",
+             INVALID, .says = "unknown member"),
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
+        check(&rows[i]);
+}
+
+static void json_of_60_thousand_levels_is_refused(void **state)
+{
+    (void)state;
+    enum { LEVELS = 60000 };
+    char *body = malloc(LEVELS + 1);
+    assert_non_null(body);
+    memset(body, '[', LEVELS);
+    body[LEVELS] = '\0';
+    check(&(struct refusal)POST(START, body, .status = 400, .code = "invalid"));
+    free(body);
+}
+
+static void a_path_is_taken_apart_before_it_is_decoded(void **state)
+{
+    (void)state;
+    static const struct refusal rows[] = {
+        {"GET", "/v1/runs/a%2Fend", .status = 422, .code = "invalid"},
+        {"GET", "/v1/runs/mine%00", .status = 422, .code = "invalid"},
+        {"GET", "/v1/runs/%ff", .status = 422, .code = "invalid"},
+        {"GET", "/v1/runs/%2e%2e", .status = 422, .code = "invalid"},
+        {"GET", "/v1/runs/mine%2F..%2F..%2Fmetrics", .status = 422, .code = "invalid"},
+        {"GET", "/v1%2Fruns", .status = 404, .code = "not_found"},
+        {"GET", "/v1//runs", .status = 404, .code = "not_found"},
+        {"GET", "//v1/runs", .status = 404, .code = "not_found"},
+        {"GET", "/v1/runs/", .status = 422, .code = "invalid"},
+        {"GET", "/V1/runs", .status = 404, .code = "not_found"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
+        check(&rows[i]);
+}
+
 static void a_body_has_a_limit(void **state)
 {
     (void)state;
@@ -359,6 +418,9 @@ int main(void)
         cmocka_unit_test(a_checkpoint_is_measured_in_its_own_bytes),
         cmocka_unit_test(who_is_refused_is_told_why),
         cmocka_unit_test(an_earlier_life_of_a_run_is_fenced),
+        cmocka_unit_test(json_of_an_enemy_is_refused),
+        cmocka_unit_test(json_of_60_thousand_levels_is_refused),
+        cmocka_unit_test(a_path_is_taken_apart_before_it_is_decoded),
         cmocka_unit_test(a_body_has_a_limit),
         cmocka_unit_test(noise_does_not_end_it),
         cmocka_unit_test(a_process_of_another_user_is_not_watched),
