@@ -4,6 +4,8 @@
  * believes that Redis is there, so that it reads the whole question before it learns better. */
 #include <assert.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
 
 #include "base/log.h"
 #include "broker/inside.h"
@@ -26,15 +28,26 @@ static const char *const routes[] = {
 
 static uv_loop_t loop;
 static struct brokerd *broker;
+static char folder[] = "/tmp/fuzz-broker-XXXXXX", path[64];
+
+static void clean_up(void)
+{
+    (void)unlink(path);
+    (void)rmdir(folder);
+}
 
 static void begin(void)
 {
     static struct settings settings;
     static char name[] = "broker", redis[] = "--redis-url=unix:///nowhere",
-                tcp[] = "--listen=127.0.0.1:0";
-    char *argv[] = {name, redis, tcp, NULL};
+                tcp[] = "--listen=", socket[80];
+    char *argv[] = {name, redis, tcp, socket, NULL};
     const char *why;
-    assert(conf_read(settings_program(), 3, argv, &settings, NULL, stdout, stderr) == CONF_GO);
+    assert(mkdtemp(folder) != NULL);
+    snprintf(path, sizeof path, "%s/s", folder);
+    snprintf(socket, sizeof socket, "--socket=%s", path);
+    (void)atexit(clean_up);
+    assert(conf_read(settings_program(), 4, argv, &settings, NULL, stdout, stderr) == CONF_GO);
     log_setup(LOG_ERROR, false, "fuzz");
     assert(uv_loop_init(&loop) == 0);
     assert(brokerd_open(&loop, &settings, &broker, &why) == ERR_OK);
@@ -43,15 +56,13 @@ static void begin(void)
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
 {
     struct buf request = {0}, answer = {0};
-    char port[16];
     if (broker == NULL)
         begin();
     if (len == 0)
         return 0;
     broker->linked = true;
     peer_compose(routes, (struct str){(const char *)bytes, len}, &request);
-    snprintf(port, sizeof port, "%u", http_server_port(broker->http));
-    peer_ask(&loop, port, buf_str(&request), &answer);
+    peer_ask(&loop, path, buf_str(&request), &answer);
     buf_fini(&request);
     buf_fini(&answer);
     return 0;
