@@ -130,8 +130,8 @@ class Agent:
             return
         await asyncio.sleep(run.manner.get("after_ms", 2) / 1000)
         say("ending", run=run.id)
-        if run.process is not None and run.process.poll() is None:
-            return # its process is what has to be stopped, and not by us
+        if run.process is not None:
+            return # its process is what has to be stopped, and whoever stops it says so
         if not cancel.get("refused"):
             path = f"/v1/runs/{run.id}"
             if run.manner.get("acks", True):

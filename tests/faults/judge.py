@@ -50,6 +50,7 @@ class Judge:
         self.broken_is_fine = False
         self.redis_forgets = False # then a run may be ended twice, and told by assertion
         self.excused = set()       # runs that a fault itself has ended: lost, or their agent was killed
+        self.losable = set()       # runs that may be `L`, as their replica was away for too long
         self.own_reasons = set()   # reasons of bans that the fleet itself may place
         self.ended = set()         # runs that the harness let end by themselves
         self.healed_at = None
@@ -80,6 +81,7 @@ class Judge:
             elif what == "broken" and not self.broken_is_fine:
                 self.complain(self.false, f"{event['agent']}: connection to {event['agentd']} broke: "
                                           f"{event['path']} {event['why']}")
+        return self.told
 
     def heard(self, event):
         run = event["run"]
@@ -189,7 +191,8 @@ class Judge:
                 self.complain(self.lost, f"{run.id}: Redis does not know it")
             elif self.is_open(run, record):
                 self.complain(self.lost, f"{run.id}: still `{record.letter}` {record.flags:#x} in Redis")
-            elif record.letter not in ENDED_BY_A_CANCEL + LIVE and run.id not in self.excused:
+            elif record.letter not in ENDED_BY_A_CANCEL + LIVE and run.id not in self.excused \
+                    and not (record.letter == "L" and run.id in self.losable):
                 self.complain(self.false, f"{run.id}: `{record.letter}` in Redis after its cancel")
         for cancel in self.accepted():
             self.judge_record_of(cancel, trees.get(cancel.target.root))
@@ -287,8 +290,10 @@ class Judge:
         found = []
         for run, cancel in self.must_stop().items():
             if run.id in self.told and run.id not in self.excused:
-                begin = max(cancel.sent_at, self.healed_at or 0)
-                found.append(max(0.0, (self.told[run.id]["at"] - begin) * 1000))
+                told_at, begin = self.told[run.id]["at"], cancel.sent_at
+                if self.healed_at and begin < self.healed_at < told_at:
+                    begin = self.healed_at
+                found.append(max(0.0, (told_at - begin) * 1000))
         return sorted(found)
 
     def row(self):

@@ -43,6 +43,10 @@ class World:
         await self.fleet(**fleet)
         await self.forest.populate()
         await self.forest.grow(trees, size, **more)
+        await self.watch()
+
+    async def watch(self):
+        """The runs are there: from now on the judge looks."""
         self.judge.sampling = asyncio.ensure_future(self.judge.sample())
         if self.sabotage:
             # The first agent hears nothing from now on: the judge has to find that out.
@@ -86,6 +90,25 @@ class World:
         for daemon in daemons:
             await self.until(lambda d=daemon: is_so(d),
                              f"{daemon.name} to be {'linked' if linked else 'cut off'}", within)
+
+    # ---- harm that several rows do ---------------------------------------------------------
+
+    def will_be_lost(self, *agentds):
+        """What these carry, and what is below it, has to stop: they stay away for too long."""
+        self.judge.own_reasons.add("lost")
+        self.judge.permit("over", "fenced", who=("agent",)) # to an end that comes too late
+        for run in self.forest.runs:
+            if run.agent.agentd in agentds:
+                self.forest.imply(run, "lost")
+                self.judge.losable.add(run.id)
+
+    def healed(self):
+        self.judge.healed_at = time.monotonic()
+
+    async def cancel_trees(self, trees, via, **body):
+        return await asyncio.gather(*(
+            self.forest.cancel(tree, via[number % len(via)], lane=f"tree{number}", **body)
+            for number, tree in enumerate(trees)))
 
     # ---- endings ---------------------------------------------------------------------------
 

@@ -89,3 +89,58 @@ async def random_torment(world):
     roots = world.forest.roots()
     await asyncio.gather(torment(world, until), cancel_until(world, until, roots[:18]))
     await world.verdict(within=20)
+
+
+@scenario
+async def zombie(world):
+    """An agentd is frozen until its runs are lost, and goes on: no checkpoint is granted to them,
+    they are told and stop, with what is below them; trees without it never notice."""
+    await world.settled_fleet(trees=6)
+    await world.forest.grow(4, 24, agents=world.forest.agents[1:])
+    frozen, agent = world.house.agentds[0], world.forest.agents[0]
+    mine = [run for run in world.forest.runs if run.agent is agent]
+    world.judge.permit("frozen", "fenced", "over", who=("agent",))
+    frozen.freeze()
+    world.will_be_lost(frozen)
+    writes = [asyncio.ensure_future(agent.order(
+        "ask", method="POST", path=f"/v1/runs/{run.id}/fence",
+        body={"epoch": run.epoch, "write_id": "w1"})) for run in mine[:8]]
+
+    def all_lost():
+        trees = world.judge.trees()
+        return all(trees[run.root].runs[run.id].letter in "LC" for run in mine)
+
+    await world.until(all_lost, "its runs to be declared lost")
+    frozen.thaw()
+    world.healed()
+    for answer in await asyncio.gather(*writes):
+        world.expect(answer.get("status") == 409, f"a zombie's checkpoint was answered {answer}")
+    await world.verdict()
+
+
+@scenario
+async def broker_killed_mid_wait(world):
+    """A broker is killed while ten callers wait for their trees to stop: the other one, asked
+    again, knows the same cancel and waits to the end."""
+    await world.fleet()
+    await world.forest.populate()
+    planned = [run for _ in range(10) for run in world.forest.plan_tree(24)]
+    for run in planned:
+        run.manner["after_ms"] = 1500
+    await world.forest.start(planned)
+    await world.watch()
+    world.judge.broken_is_fine = True
+    first, second = world.house.brokers
+    waiting = asyncio.ensure_future(world.cancel_trees(world.forest.roots(), [first], wait="stopped",
+                                                       timeout_ms=10000))
+    await world.until(lambda: all(run.id in world.judge.read_story() for run in planned
+                                  if run.pid is None), "all to be told")
+    first.kill()
+    first.gone_on_purpose = True
+    for cancel in await waiting:
+        world.expect(cancel.broken, f"a dead broker answered {cancel.answer}")
+    for again in await world.cancel_trees(world.forest.roots(), [second], wait="stopped",
+                                          timeout_ms=10000):
+        body = again.answer.body if again.answer else {}
+        world.expect(body.get("already") and body.get("complete"), f"asked again: {again.answer}")
+    await world.verdict()
