@@ -139,6 +139,7 @@ void asks_fini(struct agentd *d);
 void streams_connect(struct agentd *d, struct http_request *request, struct str client);
 void streams_notify(struct agentd *d, const struct agent_effect *effect);
 void streams_closed(void *owner, struct http_stream *stream, void *stream_owner);
+void streams_ready(void *owner, struct http_stream *stream, void *stream_owner);
 void streams_beat(uv_timer_t *timer);
 
 /* ---- processes.c --------------------------------------------------------------------------- */

@@ -435,5 +435,6 @@ const struct http_server_events local_api = {
     .on_request = on_request,
     .on_hangup = answer_hung_up,
     .on_stream_closed = streams_closed,
+    .on_stream_ready = streams_ready,
     .on_closed = on_closed,
 };

@@ -1,12 +1,19 @@
-/* GET /v1/events: one listener per client, with as many open streams as it likes. */
+/* GET /v1/events: one listener per client, with as many open streams as it likes.
+ *
+ * A client may carry thousands of runs, and one cancel may hit them all. What its socket does not
+ * take at once waits as the run's id, and becomes text when there is room: a reader is too slow
+ * only when it took nothing from one heartbeat to the next. */
 #include "agentd/inside.h"
 
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/log.h"
 #include "base/mem.h"
+
+enum { TEXT_WAITING_MAX = 64 * 1024 };
 
 struct listener {
     char client[API_TOKEN_HASH_LEN + 1];
@@ -17,6 +24,9 @@ struct stream {
     struct link in_listener;
     struct listener *listener;
     struct http_stream *http;
+    struct buf behind; /* runs to be told of, a blank after each id */
+    bool has_taken;    /* something since the last heartbeat */
+    bool is_dropped;
 };
 
 /* {"run","epoch","grace_ms"} and the cancel object's members: what to stop, and why. */
@@ -31,23 +41,74 @@ static json_t *notice(struct str run, uint32_t epoch, const struct cancel_record
 }
 
 /* False when there is no memory or the reader is too slow; its stream then ends. */
-static bool send_to(struct agentd *d, struct stream *stream, struct str data)
+static bool send_text(struct agentd *d, struct stream *stream, const char *data)
 {
     struct buf text = {0};
-    buf_addf(&text, "id: %s-%llu\nevent: cancel\ndata: ", d->replica,
-             (unsigned long long)++d->last_notice);
-    buf_add_str(&text, data);
-    buf_add_text(&text, "\n\n");
+    buf_addf(&text, "id: %s-%llu\nevent: cancel\ndata: %s\n\n", d->replica,
+             (unsigned long long)++d->last_notice, data);
     bool sent = !text.failed && http_stream_send(stream->http, buf_str(&text)) == ERR_OK;
     buf_fini(&text);
     return sent;
 }
 
-static void tell_slow(struct agentd *d, const struct listener *listener)
+static bool send_notice(struct agentd *d, struct stream *stream, const struct agent_run_view *run,
+                        const struct cancel_record *record, struct span grace)
 {
-    log_warn("client is too slow", "client=c-%.11s", listener->client);
+    json_t *json = notice(run->run, run->epoch, record, grace);
+    char *data = json == NULL ? NULL : json_dumps(json, JSON_COMPACT);
+    json_decref(json);
+    bool sent = data != NULL && send_text(d, stream, data);
+    free(data);
+    return sent;
+}
+
+static void drop(struct agentd *d, struct stream *stream)
+{
+    if (stream->is_dropped)
+        return;
+    stream->is_dropped = true;
+    log_warn("client is too slow", "client=c-%.11s", stream->listener->client);
+    http_stream_cut(stream->http);
     feed_soon(d, (struct agent_event){.kind = AGENT_CLIENT_SLOW,
-                                      .caller.token_hash = str_of(listener->client)});
+                                      .caller.token_hash = str_of(stream->listener->client)});
+}
+
+static bool has_room(const struct stream *stream)
+{
+    return http_stream_waiting(stream->http) < TEXT_WAITING_MAX;
+}
+
+/* False: it has to be dropped. */
+static bool send_what_is_behind(struct agentd *d, struct stream *stream)
+{
+    struct agent_run_view view;
+    size_t done = 0;
+    bool sent = true;
+    while (sent && done < stream->behind.len && has_room(stream)) {
+        const char *id = stream->behind.bytes + done;
+        struct str run = {id, (size_t)(strchr(id, ' ') - id)};
+        bool is_known = agent_find_run(d->agent, run, agentd_now(d), &view);
+        if (is_known && view.record != NULL)
+            sent = send_notice(d, stream, &view, view.record, view.grace);
+        done += run.len + 1;
+    }
+    buf_drop(&stream->behind, done);
+    return sent;
+}
+
+static bool put_behind(struct stream *stream, struct str run)
+{
+    return buf_addf(&stream->behind, "%.*s ", (int)run.len, run.at) == ERR_OK;
+}
+
+void streams_ready(void *owner, struct http_stream *http, void *stream_owner)
+{
+    (void)http;
+    struct agentd *d = owner;
+    struct stream *stream = stream_owner;
+    stream->has_taken = true;
+    if (!send_what_is_behind(d, stream))
+        drop(d, stream);
 }
 
 void streams_notify(struct agentd *d, const struct agent_effect *effect)
@@ -57,30 +118,26 @@ void streams_notify(struct agentd *d, const struct agent_effect *effect)
     if (listener == NULL)
         return; /* told when it connects again */
     agent_find_run(d->agent, effect->run, agentd_now(d), &view);
-    json_t *json = notice(effect->run, view.epoch, &effect->record, effect->grace);
-    char *data = json == NULL ? NULL : json_dumps(json, JSON_COMPACT);
-    json_decref(json);
-    bool all_sent = data != NULL;
-    LIST_EACH (at, then, &listener->streams)
-        all_sent = all_sent && send_to(d, LIST_OWNER(at, struct stream, in_listener), str_of(data));
-    free(data);
-    if (!all_sent)
-        tell_slow(d, listener);
+    view.run = effect->run;
+    LIST_EACH (at, then, &listener->streams) {
+        struct stream *stream = LIST_OWNER(at, struct stream, in_listener);
+        if (stream->is_dropped)
+            continue;
+        bool is_at_once = stream->behind.len == 0 && has_room(stream);
+        if (is_at_once ? !send_notice(d, stream, &view, &effect->record, effect->grace)
+                       : !put_behind(stream, effect->run))
+            drop(d, stream);
+    }
 }
 
 static bool send_standing(struct agentd *d, struct stream *stream)
 {
     struct agent_run_view view;
     struct str client = str_of(stream->listener->client);
-    bool sent = true;
-    for (size_t at = 0; sent && agent_next_standing(d->agent, client, &at, agentd_now(d), &view);) {
-        json_t *json = notice(view.run, view.epoch, view.record, view.grace);
-        char *data = json == NULL ? NULL : json_dumps(json, JSON_COMPACT);
-        json_decref(json);
-        sent = data != NULL && send_to(d, stream, str_of(data));
-        free(data);
-    }
-    return sent;
+    for (size_t at = 0; agent_next_standing(d->agent, client, &at, agentd_now(d), &view);)
+        if (!put_behind(stream, view.run))
+            return false;
+    return send_what_is_behind(d, stream);
 }
 
 static struct listener *listener_of(struct agentd *d, struct str client)
@@ -127,6 +184,8 @@ void streams_connect(struct agentd *d, struct http_request *request, struct str 
     }
     bool is_first = list_is_empty(&listener->streams);
     stream->listener = listener;
+    stream->has_taken = true;
+    stream->behind.limit = (size_t)d->settings->max_runs * (RUN_ID_MAX + 1);
     stream->http = http_stream(request, stream);
     if (stream->http == NULL) {
         mem_free(stream);
@@ -153,6 +212,7 @@ void streams_closed(void *owner, struct http_stream *http, void *stream_owner)
     struct stream *stream = stream_owner;
     struct listener *listener = stream->listener;
     link_remove(&stream->in_listener);
+    buf_fini(&stream->behind);
     mem_free(stream);
     if (--d->stream_count == 0 && !d->closing)
         uv_timer_stop(&d->heartbeat);
@@ -164,18 +224,21 @@ void streams_closed(void *owner, struct http_stream *http, void *stream_owner)
     mem_free(listener);
 }
 
-/* A comment: it keeps proxies from closing the stream, and shows the client that we live. */
+/* A comment: it keeps proxies from closing the stream, and shows the client that we live. Who has
+ * not even room for that, or did not read what waits for it, is not waited for. */
+static void beat(struct agentd *d, struct stream *stream)
+{
+    bool is_stuck = !stream->has_taken && http_stream_waiting(stream->http) > 0;
+    stream->has_taken = false;
+    if (is_stuck || http_stream_send(stream->http, STR(": beat\n\n")) != ERR_OK)
+        drop(d, stream);
+}
+
 void streams_beat(uv_timer_t *timer)
 {
     struct agentd *d = timer->data;
     struct listener *listener;
-    for (size_t at = 0; (listener = map_next(&d->streams, &at)) != NULL;) {
-        bool all_sent = true;
-        LIST_EACH (link, then, &listener->streams) {
-            struct stream *stream = LIST_OWNER(link, struct stream, in_listener);
-            all_sent = http_stream_send(stream->http, STR(": beat\n\n")) == ERR_OK && all_sent;
-        }
-        if (!all_sent)
-            tell_slow(d, listener);
-    }
+    for (size_t at = 0; (listener = map_next(&d->streams, &at)) != NULL;)
+        LIST_EACH (link, then, &listener->streams)
+            beat(d, LIST_OWNER(link, struct stream, in_listener));
 }

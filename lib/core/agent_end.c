@@ -292,6 +292,32 @@ static void end_without_a_reason(struct agent *agent, struct agent_run *run)
     end_send(agent, run, RUN_ERROR, 0);
 }
 
+/* It was told by a cancel that Redis could not record, here or at another replica; then Redis took
+ * writes again, and its end came before the cancel. */
+static bool its_cancel_is_unrecorded(const struct agent *agent, const struct agent_run *run)
+{
+    const struct held *held =
+        run->is_told ? held_over_path(agent, str_of(run->root->id), run->path) : NULL;
+    return held != NULL && !held->is_confirmed && !held->is_refused;
+}
+
+static void end_not_cancelled(struct agent *agent, struct call *call)
+{
+    struct agent_run *run = call->run;
+    if (!its_cancel_is_unrecorded(agent, run)) {
+        if (call->ask != 0)
+            answer_end(agent, run, call->ask, PROBLEM_NOT_CANCELLED);
+        else
+            end_without_a_reason(agent, run);
+        return;
+    }
+    if (run_is_live(run->state))
+        end_locally(agent, run, call->asked, call->ask);
+    else
+        answer_end(agent, run, call->ask, PROBLEM_NONE);
+    sync_retry_later(agent); /* the cancel first, then the end */
+}
+
 void end_answered(struct agent *agent, struct call *call, const struct store_answer *answer)
 {
     struct agent_run *run = call->run;
@@ -310,10 +336,7 @@ void end_answered(struct agent *agent, struct call *call, const struct store_ans
         end_unknown(agent, call);
         break;
     case SAID_NOT_CANCELLED:
-        if (call->ask != 0)
-            answer_end(agent, run, call->ask, PROBLEM_NOT_CANCELLED);
-        else
-            end_without_a_reason(agent, run);
+        end_not_cancelled(agent, call);
         break;
     default:
         if (run_is_live(run->state))

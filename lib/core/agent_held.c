@@ -251,6 +251,7 @@ static void held_could_not_be_sent(struct agent *agent, struct held *held,
 {
     if (verdict == SAID_OFFLINE)
         return;
+    held->is_refused = verdict == SAID_ERROR;
     struct agent_effect *effect = want(agent, DO_PUBLISH);
     effect->root = str_of(held->root->id);
     effect->record = held->box->record;

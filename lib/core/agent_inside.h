@@ -59,6 +59,7 @@ struct held {
     struct instant until;
     bool is_confirmed; /* Redis has it, since the last loss */
     bool is_on_its_way;
+    bool is_refused;              /* by a Redis that did not say for how long */
     bool asked_here;              /* while Redis was away: whoever asked wants it audited */
     char key[2 * RUN_ID_MAX + 2]; /* "<root>.<target>" */
 };

@@ -39,6 +39,8 @@ struct http_server_events {
                       void *request_owner); /* set by http_request_own(); else not called */
     void (*on_stream_closed)(void *owner, struct http_stream *stream, void *stream_owner);
     void (*on_closed)(void *owner);
+    /* All that was sent is with the socket: more may be sent from in here. May be NULL. */
+    void (*on_stream_ready)(void *owner, struct http_stream *stream, void *stream_owner);
 };
 
 /* why: static text for the log when anything but ERR_OK and ERR_NOMEM is returned; may be NULL */
@@ -86,6 +88,8 @@ struct http_stream *http_stream(struct http_request *request, void *stream_owner
 /* ERR_FULL: the reader is too slow; the stream is being closed and on_stream_closed follows. */
 enum err http_stream_send(struct http_stream *stream, struct str bytes) MUST_CHECK;
 void http_stream_end(struct http_stream *stream); /* on_stream_closed follows */
+/* At once, whatever still waits: for who does not read. on_stream_closed follows. */
+void http_stream_cut(struct http_stream *stream);
 size_t
 http_stream_waiting(const struct http_stream *stream); /* bytes not yet handed to the socket */
 

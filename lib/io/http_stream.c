@@ -40,12 +40,21 @@ static void sleep_until_woken(struct http_stream *stream)
     MHD_suspend_connection(stream->connection);
 }
 
+static void ask_for_more(struct http_stream *stream)
+{
+    struct http_server *server = stream->host->server;
+    if (server->events->on_stream_ready != NULL && stream->handed_out && !stream->ending)
+        server->events->on_stream_ready(server->owner, stream, stream->stream_owner);
+}
+
 static ssize_t next_bytes(void *owner, uint64_t position, char *out, size_t room)
 {
     struct http_stream *stream = owner;
     (void)position;
     if (stream->cut)
         return MHD_CONTENT_READER_END_WITH_ERROR;
+    if (stream->waiting.len == 0)
+        ask_for_more(stream);
     if (stream->waiting.len == 0 && stream->ending)
         return MHD_CONTENT_READER_END_OF_STREAM;
     if (stream->waiting.len == 0) {
@@ -114,7 +123,7 @@ struct http_stream *http_stream(struct http_request *request, void *stream_owner
 
 /* A peer that does not read would keep the connection for ever: nothing more is written to it, so
  * nothing fails. Breaking the socket makes libmicrohttpd look. */
-static void cut_off(struct http_stream *stream)
+void http_stream_cut(struct http_stream *stream)
 {
     stream->cut = true;
     (void)shutdown(host_socket(stream->connection), SHUT_RDWR);
@@ -126,7 +135,7 @@ enum err http_stream_send(struct http_stream *stream, struct str bytes)
     if (stream->cut || stream->ending)
         return ERR_FULL;
     if (buf_add_str(&stream->waiting, bytes) != ERR_OK) {
-        cut_off(stream);
+        http_stream_cut(stream);
         return ERR_FULL;
     }
     wake(stream);

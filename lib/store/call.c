@@ -1,7 +1,7 @@
 /* Happy path: store_send -> transmit -> (answered) -> done. A tree goes round by round:
  * store_send -> scan -> scanned -> scan … -> done. Ways to fail: while there is no connection a
  * call waits in `refused` for the next turn; on NOSCRIPT the scripts are loaded and the call is
- * repeated. */
+ * repeated with the script's own text: they may be flushed again in between. */
 #include <hiredis/hiredis.h>
 #include <stdlib.h>
 
@@ -10,7 +10,7 @@
 #include "store/store_inside.h"
 #include "wire/tree_fields.h"
 
-enum { REPEATS_MAX = 3, CURSOR_MAX = 24 };
+enum { CURSOR_MAX = 24 };
 
 /* One call on its way. */
 struct waiting {
@@ -28,7 +28,7 @@ struct waiting {
 
     /* a script: its words once more, in case it has to be repeated */
     const char *script;
-    unsigned repeats;
+    bool is_repeated;
     int argc;
     struct str argv[];
 };
@@ -80,13 +80,16 @@ static void answered(void *owner, const struct redisReply *reply);
 static bool repeat(struct waiting *waiting)
 {
     struct store *store = waiting->store;
-    if (waiting->script == NULL || waiting->repeats++ >= REPEATS_MAX)
+    if (waiting->script == NULL || waiting->is_repeated)
         return false;
+    waiting->is_repeated = true;
     if (store->loading == 0 && store_load_scripts(store) != ERR_OK) {
         redis_router_reset(store->router,
                            "cannot load the scripts"); /* half of them are of no use */
         return false;
     }
+    waiting->argv[0] = STR("EVAL");
+    waiting->argv[COMMAND_SHA] = store_script_text(waiting->script);
     return redis_router_command(store->router, waiting->argv[COMMAND_KEY], waiting->argc,
                                 waiting->argv, answered, waiting)
            == ERR_OK;

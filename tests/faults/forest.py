@@ -33,12 +33,15 @@ class Agent:
         return self.died_at is not None
 
     async def open(self):
-        ours, theirs = socket.socketpair()
-        with theirs, open(os.path.join(self.house.folder, self.name + ".log"), "ab") as log:
+        # Two of them: what it reads is non-blocking, and what it says must not be.
+        orders, its_orders = socket.socketpair()
+        story, its_story = socket.socketpair()
+        with its_orders, its_story, open(os.path.join(self.house.folder, self.name + ".log"), "ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-B", os.path.join(HERE, "agents.py"), self.agentd.socket, self.token],
-                stdin=theirs, stdout=theirs, stderr=log)
-        self.reader, self.writer = await asyncio.open_connection(sock=ours, limit=1 << 24)
+                stdin=its_orders, stdout=its_story, stderr=log)
+        _, self.writer = await asyncio.open_connection(sock=orders)
+        self.reader, self.story_writer = await asyncio.open_connection(sock=story, limit=1 << 24)
         self.listening = asyncio.ensure_future(self._listen())
         await asyncio.wait_for(self.hearing.wait(), 15)
 

@@ -133,6 +133,8 @@ class Server(Process):
     def answers(self):
         try:
             return self.ask("PING") is not None
+        except redis.exceptions.BusyLoadingError:
+            return True # it is there, and says so
         except redis.exceptions.ConnectionError:
             return False
         except redis.exceptions.RedisError:

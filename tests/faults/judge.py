@@ -285,12 +285,20 @@ class Judge:
 
     # ---- the row of the table --------------------------------------------------------------
 
+    def first_asked(self):
+        """run → when its stop was first asked for, whatever the answer was."""
+        asked = {}
+        for cancel in sorted(self.forest.cancels, key=lambda c: c.sent_at):
+            for run in cancel.target.scope():
+                asked.setdefault(run, cancel.sent_at)
+        return asked
+
     def told_ms(self):
         """From the cancel, or the moment at which the fault was healed, to the notice."""
-        found = []
-        for run, cancel in self.must_stop().items():
+        found, asked = [], self.first_asked()
+        for run in self.must_stop():
             if run.id in self.told and run.id not in self.excused:
-                told_at, begin = self.told[run.id]["at"], cancel.sent_at
+                told_at, begin = self.told[run.id]["at"], asked[run]
                 if self.healed_at and begin < self.healed_at < told_at:
                     begin = self.healed_at
                 found.append(max(0.0, (told_at - begin) * 1000))

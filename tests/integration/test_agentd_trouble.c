@@ -363,7 +363,7 @@ static void a_reader_that_does_not_read_is_dropped_not_waited_for(void **state)
     char text[2048], reason[1001];
     memset(reason, 'x', sizeof reason - 1);
     reason[sizeof reason - 1] = '\0';
-    start_agentd(NULL);
+    start_agentd("--sse-heartbeat=1s");
     struct started top = sidecar_run(&agentd, "the-token-of-the-slow-one", "{}");
     snprintf(text, sizeof text,
              "GET /v1/events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\n\r\n", top.token);

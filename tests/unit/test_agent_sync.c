@@ -136,6 +136,25 @@ static void a_child_lists_a_root_that_never_ran(void **state)
                          "answer 1: created r.a epoch 1 running\n");
 }
 
+/* Another replica told it to everybody while Redis could not record it; then Redis can. */
+static void an_end_that_overtakes_its_cancel_waits_for_it(void **state)
+{
+    (void)state;
+    struct cancel_record record = world_record("r", "r");
+    record.unrecorded = true;
+    world_start(&world, "ann", "r", "");
+    world_hear(&world, record);
+    world_forget(&world);
+    world_ask_end(&world, "ann", "r", 1, RUN_CANCELLED);
+    world_expect(&world, "end r/r epoch 1 cancelled story\n");
+    world_says(&world, STORE_END, SAID_NOT_CANCELLED);
+    world_expect(&world, "r: stopping > cancelled (end)\n"
+                         "answer 2: pending r epoch 1 cancelled cancel r.r by broker\n");
+    world_pass(&world, 1000);
+    world_expect(&world, "cancel r/r force\n"
+                         "end r/r epoch 1 cancelled story\n");
+}
+
 static void a_cancel_missed_while_offline_is_found(void **state)
 {
     (void)state;
@@ -495,6 +514,7 @@ int main(void)
         T(a_run_that_was_suspect_says_that_it_lives),
         T(a_report_of_an_epoch_that_redis_forgot_fences_nobody),
         T(a_child_lists_a_root_that_never_ran),
+        T(an_end_that_overtakes_its_cancel_waits_for_it),
         T(a_cancel_missed_while_offline_is_found),
         T(after_a_loss_all_is_told_again_in_order),
         T(another_server_is_a_loss_too),

@@ -29,6 +29,7 @@ struct scene {
     struct http_request *late[KEPT]; /* waiting for their answers */
     struct http_stream *stream;
     unsigned lates, requests, hangups, streams_closed, closed;
+    unsigned lines_to_send, lines_sent; /* on the stream, as it takes them */
     void *hung_up, *stream_owner_closed;
     pid_t peer;
     struct buf got; /* what the client has read */
@@ -106,13 +107,24 @@ static void on_stream_closed(void *owner, struct http_stream *stream, void *stre
     scene->stream = NULL;
 }
 
+static void on_stream_ready(void *owner, struct http_stream *stream, void *stream_owner)
+{
+    struct scene *scene = owner;
+    (void)stream_owner;
+    while (scene->lines_sent < scene->lines_to_send && http_stream_waiting(stream) < 1000) {
+        char line[16];
+        snprintf(line, sizeof line, "line %u\n", ++scene->lines_sent);
+        assert_int_equal(http_stream_send(stream, str_of(line)), ERR_OK);
+    }
+}
+
 static void on_closed(void *owner)
 {
     ((struct scene *)owner)->closed++;
 }
 
-static const struct http_server_events events = {on_request, on_hangup, on_stream_closed,
-                                                 on_closed};
+static const struct http_server_events events = {on_request, on_hangup, on_stream_closed, on_closed,
+                                                 on_stream_ready};
 
 #define WAIT_FOR(scene, condition)                                                          \
     do {                                                                                    \
@@ -402,6 +414,25 @@ static void a_stream_opens_at_once_and_carries_what_is_sent(void **state)
     assert_ptr_equal(scene->stream_owner_closed, &scene->stream);
     get(scene, fd, "/next");
     WAIT_FOR(scene, heard(scene, fd, "GET /next"));
+    close(fd);
+}
+
+/* Far more than may wait at once; and as much as the socket's buffers hold several times. */
+static void a_stream_asks_for_more_when_it_has_room(void **state)
+{
+    struct scene *scene = *state;
+    open_server(scene, (struct http_server_options){.stream_max = 2000});
+    int fd = dial(scene);
+    scene->lines_to_send = 50000;
+    get(scene, fd, "/stream");
+    WAIT_FOR(scene, heard(scene, fd, "text/event-stream"));
+    WAIT_FOR(scene, !heard(scene, fd, "the end") && scene->lines_sent == 50000
+                        && http_stream_waiting(scene->stream) == 0);
+    assert_int_equal(http_stream_send(scene->stream, STR("the end")), ERR_OK);
+    WAIT_FOR(scene, heard(scene, fd, "the end"));
+    assert_int_equal(scene->streams_closed, 0);
+    http_stream_cut(scene->stream);
+    WAIT_FOR(scene, scene->streams_closed == 1);
     close(fd);
 }
 
@@ -779,6 +810,7 @@ int main(void)
         STORY(a_hang_up_before_the_answer_is_noticed),
         STORY(a_hang_up_nobody_asked_about_leaves_the_request_answerable),
         STORY(a_stream_opens_at_once_and_carries_what_is_sent),
+        STORY(a_stream_asks_for_more_when_it_has_room),
         STORY(a_stream_may_be_opened_later),
         STORY(a_stream_whose_reader_went_away_is_closed),
         STORY(a_stream_whose_reader_is_too_slow_is_cut),
