@@ -16,7 +16,7 @@
 #include "store/store.h"
 #include "support/redis_server.h"
 
-enum { WAIT_MS = 15000, ANSWERS = 256, TEXT = 128 };
+enum { WAIT_MS = 15000, ANSWERS = 256, TEXT = 128, RUN_ID_LEN = 40 };
 
 struct got {
     uint64_t token;
@@ -31,6 +31,7 @@ struct scene {
     uv_loop_t loop;
     uv_timer_t tick; /* makes UV_RUN_ONCE return, so that a wait is bounded */
     struct store *store;
+    char identity[TEXT]; /* of the server, as it came up last */
     unsigned ups, downs, messages, missed, closed, answers;
     char why[TEXT], root[TEXT], bytes[TEXT];
     bool watch;
@@ -50,6 +51,8 @@ static void on_up(void *owner, const struct redis_server *server)
     struct scene *scene = owner;
     assert_string_equal("master", server->role.at);
     scene->ups++;
+    snprintf(scene->identity, sizeof scene->identity, "%.*s", (int)server->run_id.len,
+             server->run_id.at);
 }
 
 static void on_down(void *owner, struct str why)
@@ -271,6 +274,30 @@ static void calls_in_flight_when_the_server_dies_are_answered_offline(void **sta
     WAIT_FOR(scene, scene->answers == 2);
     SAID(scene, 0, offline);
     SAID(scene, 1, offline);
+}
+
+static void lose_the_link(struct scene *scene)
+{
+    unsigned ups = scene->ups;
+    redis_process_do(&scene->server, "CLIENT KILL TYPE normal");
+    redis_process_do(&scene->server, "CLIENT KILL TYPE pubsub");
+    WAIT_FOR(scene, scene->ups > ups);
+}
+
+/* Demoted and promoted again while nobody looked: it is the same process, and may have forgotten.
+ */
+static void a_server_with_another_history_is_another_server(void **state)
+{
+    struct scene *scene = *state;
+    char first[TEXT];
+    strcpy(first, scene->identity);
+    lose_the_link(scene);
+    assert_string_equal(scene->identity, first);
+    redis_process_do(&scene->server, "REPLICAOF 127.0.0.1 1");
+    redis_process_do(&scene->server, "REPLICAOF NO ONE");
+    lose_the_link(scene);
+    assert_string_not_equal(scene->identity, first);
+    assert_memory_equal(scene->identity, first, RUN_ID_LEN); /* the same process */
 }
 
 static void after_a_restart_subscriptions_hold_and_scripts_are_there(void **state)
@@ -569,6 +596,7 @@ int main(void)
         UP(a_script_flush_costs_a_repeat_and_nothing_else),
         UP(calls_without_a_connection_are_answered_on_the_next_turn),
         UP(calls_in_flight_when_the_server_dies_are_answered_offline),
+        UP(a_server_with_another_history_is_another_server),
         UP(after_a_restart_subscriptions_hold_and_scripts_are_there),
         UP(a_link_that_was_lost_does_not_load_the_scripts_again),
         UP(what_was_flushed_while_the_link_was_lost_is_loaded_when_it_is_missed),
