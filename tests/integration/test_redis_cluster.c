@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "store/store.h"
+#include "support/certificates.h"
 #include "support/redis_nodes.h"
 
 enum { WAIT_MS = 20000, ANSWERS = 16384, TEXT = 256 };
@@ -87,14 +88,19 @@ static void ticked(uv_timer_t *timer)
         assert_true(condition);                                            \
     } while (0)
 
-static void open_url(struct scene *scene, const char *url)
+static void open_with(struct scene *scene, const struct redis_target *target)
 {
-    const struct redis_target target = {.url = url, .client_name = "test", .seed = 1};
     const struct store_options options = {.namespace = "bw",
                                           .durable = {.replicas = 1, .timeout = MILLIS(300)}};
     scene->ups = scene->downs = scene->answers = scene->closed = 0;
-    assert_int_equal(store_open(&scene->loop, &target, &options, &events, scene, &scene->store),
+    assert_int_equal(store_open(&scene->loop, target, &options, &events, scene, &scene->store),
                      ERR_OK);
+}
+
+static void open_url(struct scene *scene, const char *url)
+{
+    const struct redis_target target = {.url = url, .client_name = "test", .seed = 1};
+    open_with(scene, &target);
 }
 
 static void shut(struct scene *scene)
@@ -494,6 +500,83 @@ static void a_killed_master_is_replaced_and_that_is_a_loss(void **state)
     redis_nodes_wait_for_takeover(&nodes, 2, slot);
 }
 
+/* It says nothing and closes nothing; when it goes on it still believes to be a master. */
+static void a_master_that_hangs_is_left_behind(void **state)
+{
+    struct scene *scene = *state;
+    const struct redis_target target = {.url = nodes.url, .ping_every = SECONDS(1), .seed = 1};
+    char before[TEXT], root[TEXT];
+    open_with(scene, &target);
+    WAIT_FOR(scene, scene->ups == 1);
+    copy(before, str_of(scene->server));
+    root_at(0, root);
+    int slot = slot_of_root(root);
+    redis_process_pause(&nodes.node[0]);
+    send_start(scene, root, root, 1);
+    expect_said(scene, "offline");
+    WAIT_FOR(scene, scene->ups == 2);
+    assert_string_not_equal(scene->server, before);
+    send_start(scene, root, root, 2);
+    expect_said(scene, "started");
+    redis_process_resume(&nodes.node[0]);
+    redis_nodes_wait_for_takeover(&nodes, 0, slot);
+    send_start(scene, root, "later", 3);
+    expect_said(scene, "started");
+    assert_int_equal(scene->ups, 2);
+}
+
+/* ---- TLS and users ------------------------------------------------------------------------- */
+static void start_alone_with_tls(struct redis_process *server, const struct certificate *cert,
+                                 const char *ca_file, int port)
+{
+    char bus[16], tls_port[16];
+    snprintf(bus, sizeof bus, "%d", redis_free_port());
+    snprintf(tls_port, sizeof tls_port, "%d", port);
+    const char *const extra[] = {"--cluster-enabled",
+                                 "yes",
+                                 "--cluster-port",
+                                 bus,
+                                 "--tls-cluster",
+                                 "yes",
+                                 "--tls-port",
+                                 tls_port,
+                                 "--tls-cert-file",
+                                 cert->cert_file,
+                                 "--tls-key-file",
+                                 cert->key_file,
+                                 "--tls-ca-cert-file",
+                                 ca_file,
+                                 "--tls-auth-clients",
+                                 "no",
+                                 NULL};
+    redis_process_start(server, nodes.node[0].kind, extra);
+    redis_process_do(server, "CLUSTER ADDSLOTSRANGE 0 16383");
+    redis_process_do(server, "ACL SETUSER brakewire on >secret ~bw:* &bw:* +@all");
+}
+
+/* The links to the masters are opened later than that to the host of the url, as it was opened. */
+static void every_node_is_spoken_to_over_tls_and_with_the_login(void **state)
+{
+    struct scene *scene = *state;
+    struct redis_process server;
+    char folder[] = "/tmp/bw-cluster-tls-XXXXXX", url[TEXT], command[TEXT];
+    int port = redis_free_port();
+    assert_non_null(mkdtemp(folder));
+    struct certificate ca = certificate_authority(folder, "Example-CA");
+    struct certificate cert =
+        certificate_signed_by(&ca, folder, "server", "IP:127.0.0.1,DNS:localhost", 2);
+    start_alone_with_tls(&server, &cert, ca.cert_file, port);
+    snprintf(url, sizeof url, "rediss+cluster://brakewire:secret@localhost:%d", port);
+    const struct redis_target target = {.url = url, .tls.ca_file = ca.cert_file, .seed = 1};
+    open_with(scene, &target);
+    WAIT_FOR(scene, scene->ups == 1);
+    send_start(scene, "tls", "tls", 1);
+    expect_said(scene, "started");
+    redis_process_end(&server);
+    snprintf(command, sizeof command, "rm -rf %s", folder);
+    assert_int_equal(system(command), 0);
+}
+
 /* ---------------------------------------------------------------------------------------------- */
 #define STORY(name) cmocka_unit_test_setup_teardown(name, begin_up, finish)
 #define APART(name) cmocka_unit_test_setup_teardown(name, begin, finish)
@@ -511,8 +594,10 @@ static const struct CMUnitTest tests[] = {
     APART(a_dead_host_among_those_of_the_url_does_no_harm),
     APART(dead_hosts_alone_are_told_and_tried_again),
     APART(the_wrong_kind_of_url_is_told),
+    APART(every_node_is_spoken_to_over_tls_and_with_the_login),
     STORY(a_master_that_comes_back_by_itself_is_no_loss),
     STORY(a_killed_master_is_replaced_and_that_is_a_loss),
+    APART(a_master_that_hangs_is_left_behind),
 };
 
 int main(void)
