@@ -1,0 +1,390 @@
+/* An agentd's core against a Redis that says anything, in any order, to clients that ask anything.
+ *
+ * The input is a story, a byte or a few for each step: asks, messages on the channel, time that
+ * passes, connections that come and go, and replies, put together from the words of a dictionary
+ * and read as a reply of Redis is read. No assert of the core may fail, whatever the server says.
+ */
+#include <assert.h>
+#include <hiredis/hiredis.h>
+
+#include "api/api_codec.h"
+#include "base/mem.h"
+#include "core/agent.h"
+#include "store/answer.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len);
+
+enum { OPEN_MAX = 128, STEPS_MAX = 400, TOKEN_BASE = 7000, RUNS_MAX = 16 };
+
+struct open_call {
+    uint64_t token;
+    enum store_op op;
+};
+
+struct story {
+    const uint8_t *bytes;
+    size_t len, at;
+    struct agent *agent;
+    struct agent_effects todo;
+    struct instant now;
+    struct open_call open[OPEN_MAX];
+    size_t open_count;
+    struct answer_room room;
+    uint64_t last_ask;
+    bool linked;
+};
+
+static char long_id[101];
+static char record[MESSAGE_MAX_BYTES], meta[MESSAGE_MAX_BYTES];
+static struct str words[] = {
+    {"", 0},
+    {"r", 1},
+    {"a", 1},
+    {"b", 1},
+    {"here", 4},
+    {"r.a", 3},
+    {"r.a.b", 5},
+    {"r..b", 4},
+    {"a..", 3},
+    {"0", 1},
+    {"1", 1},
+    {"2", 1},
+    {"1000", 4},
+    {"-1", 2},
+    {"4294967295", 10},
+    {"9223372036854775807", 19},
+    {"s", 1},
+    {"S", 1},
+    {"L", 1},
+    {"C", 1},
+    {"-", 1},
+    {"runs", 4},
+    {"children", 8},
+    {"unauthorized", 12},
+    {"unknown", 7},
+    {"started", 7},
+    {"already", 7},
+    {"exists", 6},
+    {"refused", 7},
+    {"over", 4},
+    {"full", 4},
+    {"adopted", 7},
+    {"stop", 4},
+    {"fenced", 6},
+    {"accepted", 8},
+    {"not_found", 9},
+    {"ended", 5},
+    {"not_cancelled", 13},
+    {"ok", 2},
+    {"go", 2},
+    {"behind", 6},
+    {"lost", 4},
+    {"linked", 6},
+    {"granted", 7},
+    {"frozen", 6},
+    {long_id, 100},
+    {record, 0},
+    {meta, 0},
+};
+enum { WORDS = sizeof words / sizeof words[0] };
+
+static unsigned next(struct story *story)
+{
+    return story->at < story->len ? story->bytes[story->at++] : 0;
+}
+
+static struct str next_word(struct story *story)
+{
+    return words[next(story) % WORDS];
+}
+
+static struct str next_id(struct story *story)
+{
+    static const char *const ids[] = {"r", "a", "b", "c"};
+    return str_of(ids[next(story) % 4]);
+}
+
+/* ---- steps --------------------------------------------------------------------------------- */
+
+static void note_calls(struct story *story)
+{
+    for (size_t i = 0; i < story->todo.count; i++) {
+        const struct agent_effect *effect = &story->todo.item[i];
+        if (effect->kind != DO_CALL || effect->token == TOKEN_BASE)
+            continue;
+        if (story->open_count == OPEN_MAX) /* nobody waits for the oldest any more */
+            memmove(story->open, story->open + 1, --story->open_count * sizeof story->open[0]);
+        story->open[story->open_count++] = (struct open_call){effect->token, effect->call.op};
+    }
+}
+
+static void feed(struct story *story, struct agent_event event)
+{
+    event.at = story->now;
+    event.wall = (struct wall){INT64_C(1700000000000) + story->now.ms};
+    assert(agent_step(story->agent, &event, &story->todo) == ERR_OK);
+    note_calls(story);
+    assert(agent_live_runs(story->agent) <= RUNS_MAX);
+}
+
+static struct open_call take_open(struct story *story, size_t i)
+{
+    struct open_call call = story->open[i];
+    story->open_count--;
+    memmove(&story->open[i], &story->open[i + 1], (story->open_count - i) * sizeof story->open[0]);
+    return call;
+}
+
+static void answer_offline(struct story *story, size_t i)
+{
+    struct open_call call = take_open(story, i);
+    feed(story, (struct agent_event){.kind = AGENT_ANSWER,
+                                     .token = call.token,
+                                     .answer = &(struct store_answer){.verdict = SAID_OFFLINE}});
+}
+
+static void add_words(struct story *story, struct buf *resp, unsigned count)
+{
+    buf_addf(resp, "*%u\r\n", count);
+    for (unsigned i = 0; i < count; i++) {
+        struct str word = next_word(story);
+        buf_addf(resp, "$%zu\r\n", word.len);
+        buf_add_str(resp, word);
+        buf_add_text(resp, "\r\n");
+    }
+}
+
+static void add_reply(struct story *story, struct buf *resp)
+{
+    unsigned kind = next(story);
+    switch (kind % 8) {
+    case 0:
+        buf_addf(resp, ":%u\r\n", next(story));
+        break;
+    case 1:
+        buf_add_text(resp, "_\r\n");
+        break;
+    case 2:
+        buf_add_text(resp, kind < 128 ? "-READONLY\r\n" : "-ERR no\r\n");
+        break;
+    case 3: {
+        unsigned items = next(story) % 70;
+        buf_addf(resp, "*%u\r\n", items);
+        for (unsigned i = 0; i < items; i++)
+            add_words(story, resp, 7);
+        break;
+    }
+    default:
+        add_words(story, resp, next(story) % 16);
+    }
+}
+
+static void answer_one(struct story *story)
+{
+    struct buf resp = {0};
+    void *reply = NULL;
+    struct store_answer answer;
+    if (story->open_count == 0)
+        return;
+    struct open_call call = take_open(story, next(story) % story->open_count);
+    add_reply(story, &resp);
+    redisReader *reader = redisReaderCreate();
+    assert(reader != NULL && !resp.failed);
+    assert(redisReaderFeed(reader, resp.bytes, resp.len) == REDIS_OK);
+    assert(redisReaderGetReply(reader, &reply) == REDIS_OK && reply != NULL);
+    answer_read(call.op, reply, &story->room, &answer);
+    feed(story, (struct agent_event){.kind = AGENT_ANSWER, .token = call.token, .answer = &answer});
+    freeReplyObject(reply);
+    redisReaderFree(reader);
+    buf_fini(&resp);
+}
+
+static void link_changes(struct story *story)
+{
+    story->linked = !story->linked;
+    if (story->linked) {
+        feed(story, (struct agent_event){.kind = AGENT_LINK_UP, .text = next_id(story)});
+        return;
+    }
+    while (story->open_count > 0)
+        answer_offline(story, 0);
+    feed(story, (struct agent_event){.kind = AGENT_LINK_DOWN});
+}
+
+static void time_passes(struct story *story)
+{
+    unsigned amount = next(story);
+    story->now.ms += (int64_t)amount * amount * 4;
+    feed(story, (struct agent_event){.kind = AGENT_TIME_PASSED});
+}
+
+/* ---- what clients ask ---------------------------------------------------------------------- */
+
+static struct agent_caller next_caller(struct story *story)
+{
+    static const char *const hashes[] = {"0123456789abcdef0123456789abcdef",
+                                         "fedcba9876543210fedcba9876543210"};
+    unsigned who = next(story);
+    return (struct agent_caller){.token_hash = str_of(hashes[who % 2]), .operator_ = who > 250};
+}
+
+static void ask_start(struct story *story)
+{
+    static const char *const paths[] = {"", "r", "r.a", "r..b"};
+    unsigned how = next(story), more = next(story);
+    struct ask_start start = {
+        .run_id = (how & 7) == 7 ? STR_NONE : next_id(story),
+        .path = str_of(paths[(how >> 3) % 4]),
+        .path_was_given = ((how >> 3) % 4) > 0,
+        .strict = (how & 32) != 0,
+        .deadline = (how & 64) != 0 ? (struct span){next(story)} : SPAN_NONE,
+        .on_end = (enum on_end)(more % 3),
+        .on_lost = (enum on_lost)((more >> 2) % 3),
+        .on_client_gone = (enum on_client_gone)((more >> 4) % 2),
+        .takeover = (more & 64) != 0,
+    };
+    if ((more & 128) != 0 && start.run_id.len > 0)
+        start.epoch = 1 + next(story) % 3;
+    feed(story, (struct agent_event){.kind = AGENT_ASKED_START,
+                                     .ask = ++story->last_ask,
+                                     .caller = next_caller(story),
+                                     .start = &start});
+}
+
+static void ask_about_a_run(struct story *story)
+{
+    static const enum run_state ends[] = {RUN_SUCCESS, RUN_ERROR, RUN_PAUSED, RUN_CANCELLED,
+                                          RUN_ROLLED_BACK};
+    struct str run = next_id(story);
+    uint32_t epoch = next(story) % 4;
+    struct ask_ack ack = {.run = run, .epoch = epoch, .phase = (enum ack_phase)(epoch % 3)};
+    struct ask_end end = {.run = run, .epoch = epoch, .state = ends[next(story) % 5]};
+    struct ask_link link = {
+        .run = run, .epoch = epoch, .link = {.kind = LINK_ROOT, .to = next_id(story)}};
+    struct ask_fence fence = {
+        .run = run, .epoch = epoch, .write_id = next_id(story), .bytes = STR("x")};
+    struct cancel_ask cancel = {.run = run,
+                                .grace = {next(story)},
+                                .timeout = SECONDS(1),
+                                .expect_at_most = -1,
+                                .include_self = true,
+                                .remember_unknown = epoch != 0};
+    struct agent_event event = {.ask = ++story->last_ask, .caller = next_caller(story)};
+    switch (next(story) % 5) {
+    case 0:
+        event.kind = AGENT_ASKED_ACK;
+        event.ack = &ack;
+        break;
+    case 1:
+        event.kind = AGENT_ASKED_END;
+        event.end = &end;
+        break;
+    case 2:
+        event.kind = AGENT_ASKED_LINK;
+        event.link = &link;
+        break;
+    case 3:
+        event.kind = AGENT_ASKED_FENCE;
+        event.fence = &fence;
+        break;
+    default:
+        event.kind = AGENT_ASKED_CANCEL;
+        event.cancel = &cancel;
+    }
+    feed(story, event);
+}
+
+/* ---- what comes over the channel ----------------------------------------------------------- */
+
+static void see_cancel(struct story *story)
+{
+    static const char *const reasons[] = {"stop", "lost", "deadline", "parent_ended", ""};
+    struct cancel_record seen = {.root = next_id(story),
+                                 .target = next_id(story),
+                                 .action = (enum action)(next(story) % 2),
+                                 .reason = str_of(reasons[next(story) % 5]),
+                                 .by = STR("x"),
+                                 .grace = {(int64_t)next(story) - 1},
+                                 .unrecorded = next(story) % 2 == 1};
+    feed(story,
+         (struct agent_event){.kind = AGENT_CANCEL_SEEN, .root = next_id(story), .record = &seen});
+}
+
+static void see_something(struct story *story)
+{
+    static const enum agent_event_kind kinds[] = {AGENT_TEXT_SEEN,    AGENT_GARBAGE_SEEN,
+                                                  AGENT_HINTS_MISSED, AGENT_ORDERS_SEEN,
+                                                  AGENT_NEWER_SEEN,   AGENT_CLIENT_CAME,
+                                                  AGENT_CLIENT_WENT,  AGENT_CLIENT_SLOW};
+    feed(story, (struct agent_event){.kind = kinds[next(story) % 8],
+                                     .root = next_id(story),
+                                     .text = next_id(story),
+                                     .reason = STR("by hand"),
+                                     .caller = next_caller(story)});
+}
+
+static struct agent *make_agent(unsigned mode)
+{
+    return agent_new(&(struct agent_options){
+        .replica = STR("here"),
+        .mode = (enum agent_mode)(mode % 3),
+        .lease = SECONDS(15),
+        .reconcile_every = SECONDS(30),
+        .lost_grace = SECONDS(5),
+        .grace_notify = SECONDS(1),
+        .grace_term = SECONDS(1),
+        .kill_patience = SECONDS(1),
+        .remember = SECONDS(900),
+        .tombstone_ttl = SECONDS(86400),
+        .max_runs = RUNS_MAX,
+        .max_tree_runs = 10000,
+        .max_children = 1000,
+        .max_clients = 8,
+        .allow_without_redis = mode % 2 == 0,
+        .isolation_cancels = mode > 200,
+        .seed = 1,
+        .token_base = TOKEN_BASE,
+        .encode_record = api_encode_record,
+        .decode_record = api_decode_record,
+        .encode_meta = api_encode_meta,
+        .decode_meta = api_decode_meta,
+        .decode_order = api_decode_order,
+        .encode_link = api_encode_link,
+        .encode_story = api_encode_story,
+    });
+}
+
+static void make_words(void)
+{
+    const struct cancel_record ban = {.root = STR("r"),
+                                      .target = STR("a"),
+                                      .reason = STR("stop"),
+                                      .by = STR("x"),
+                                      .grace = SPAN_NONE,
+                                      .cause = STR("r.a")};
+    const struct run_meta of_run = {.born_on = STR("here"), .token_hash = STR("0123456789abcdef")};
+    memset(long_id, 'x', sizeof long_id - 1);
+    words[WORDS - 2].len = api_encode_record(&ban, record);
+    words[WORDS - 1].len = api_encode_meta(&of_run, meta);
+    assert(words[WORDS - 2].len > 0 && words[WORDS - 1].len > 0);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
+{
+    static void (*const steps[])(struct story *story) = {
+        answer_one, answer_one, answer_one,      answer_one, link_changes,  time_passes,
+        ask_start,  ask_start,  ask_about_a_run, see_cancel, see_something,
+    };
+    static struct story story;
+    if (words[WORDS - 1].len == 0)
+        make_words();
+    story = (struct story){.bytes = bytes, .len = len, .now = {1000}};
+    story.agent = make_agent(next(&story));
+    assert(story.agent != NULL);
+    for (int i = 0; i < STEPS_MAX && story.at < len; i++)
+        steps[next(&story) % (sizeof steps / sizeof steps[0])](&story);
+    agent_free(story.agent);
+    mem_free(story.todo.item);
+    answer_room_fini(&story.room);
+    return 0;
+}
