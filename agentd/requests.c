@@ -195,7 +195,9 @@ static bool take_start(struct agentd *d, struct http_request *request,
         .collateral_allowed = asked->collateral == 1,
         .on_end = (enum on_end)(asked->on_end + 1),
         .on_lost = (enum on_lost)asked->on_lost,
-        .on_client_gone = (enum on_client_gone)asked->on_client_gone,
+        .on_client_gone =
+            asked->on_client_gone < 0 ? ON_GONE_CANCEL : (enum on_client_gone)asked->on_client_gone,
+        .awaits_stream = asked->on_client_gone >= 0,
         .when_isolated = (enum when_isolated)(asked->when_isolated + 1),
         .epoch = (uint32_t)asked->epoch,
         .takeover = asked->takeover,
@@ -222,6 +224,7 @@ bool request_start(struct agentd *d, struct http_request *request, const json_t 
     struct api_fault fault;
     struct start_members asked = {.deadline_ms = SPAN_NONE,
                                   .on_end = ON_END_DEFAULT - 1,
+                                  .on_client_gone = -1,
                                   .when_isolated = WHEN_ISOLATED_DEFAULT - 1};
     if (!api_read_members(request, body, start_members,
                           sizeof start_members / sizeof start_members[0], &asked))

@@ -76,6 +76,7 @@ struct ask_start {
     enum on_end on_end;
     enum on_lost on_lost;
     enum on_client_gone on_client_gone;
+    bool awaits_stream; /* its client said that it listens: gone, too, if it never does */
     enum when_isolated when_isolated;
     uint32_t epoch;         /* > 0: adopt, compare-and-set on this epoch */
     bool takeover;          /* adopt although the old owner's lease lives */

@@ -68,6 +68,7 @@ struct agent_client {
     struct list runs;
     struct due due; /* end of lost_grace */
     bool is_open, is_gone;
+    bool was_open; /* ever */
     char hash[NAME_MAX_BYTES + 1];
     char id[16], incarnation[24]; /* both read off the hash, so that they survive agentd */
 };
@@ -154,7 +155,7 @@ struct agent_run {
     bool is_told, is_fenced, is_doubted, is_asserting, is_frozen, freeze_is_confirmed;
     bool ended_here; /* its end is ours to tell a Redis that forgot */
     bool is_claimed; /* its id needs bw:find */
-    bool collateral_allowed, gone_cancels, isolation_cancels;
+    bool collateral_allowed, gone_cancels, awaits_stream, isolation_cancels;
     bool is_unkillable;  /* and lives */
     bool is_isolated;    /* stopped for that, and Redis does not know the reason */
     bool may_adopt;      /* it goes on with a run, and Redis could not be asked */
@@ -528,6 +529,8 @@ void text_due(struct agent *agent, struct text *text);
 void texts_fini(struct agent *agent);
 
 /* ---- clients, in agent_keep.c ---- */
+/* A run of it has started that counts on its stream. */
+void client_is_awaited(struct agent *agent, struct agent_client *client);
 void client_came(struct agent *agent, struct str hash);
 void client_went(struct agent *agent, struct str hash);
 void client_due(struct agent *agent, struct agent_client *client);

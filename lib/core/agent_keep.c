@@ -52,7 +52,7 @@ void client_came(struct agent *agent, struct str hash)
     if (client == NULL)
         return;
     agent->open_clients += client->is_open ? 0 : 1;
-    client->is_open = true;
+    client->is_open = client->was_open = true;
     client->is_gone = false;
     due_set(&agent->heap, &client->due, INSTANT_NEVER);
     LIST_EACH (at, then, &client->runs)
@@ -68,6 +68,14 @@ void client_went(struct agent *agent, struct str hash)
     client->is_open = false;
     due_set(&agent->heap, &client->due, instant_after(agent->now, agent->options.lost_grace));
     client_drop_if_idle(agent, client);
+}
+
+void client_is_awaited(struct agent *agent, struct agent_client *client)
+{
+    if (client->is_open)
+        return;
+    client->is_gone = false; /* it has just spoken */
+    due_set(&agent->heap, &client->due, instant_after(agent->now, agent->options.lost_grace));
 }
 
 static void client_is_gone(struct agent *agent, struct agent_run *run)
@@ -87,8 +95,11 @@ static void client_is_gone(struct agent *agent, struct agent_run *run)
 void client_due(struct agent *agent, struct agent_client *client)
 {
     client->is_gone = true;
-    LIST_EACH (at, then, &client->runs)
-        client_is_gone(agent, LIST_OWNER(at, struct agent_run, in_client));
+    LIST_EACH (at, then, &client->runs) {
+        struct agent_run *run = LIST_OWNER(at, struct agent_run, in_client);
+        if (client->was_open || run->awaits_stream)
+            client_is_gone(agent, run);
+    }
 }
 
 /* ---- roots --------------------------------------------------------------------------------- */
@@ -278,6 +289,7 @@ static void take_policy(struct agent_run *run, const struct ask_start *start,
     run->flags |= start->on_lost == ON_LOST_CONTINUE ? RUN_FLAG_LOST_CONTINUE : 0;
     run->flags |= mode == MODE_OBSERVE ? RUN_FLAG_OBSERVE : 0;
     run->flags |= mode == MODE_NOTIFY ? RUN_FLAG_NOTIFY : 0;
+    run->awaits_stream = start->awaits_stream;
     run->gone_cancels = start->on_client_gone == ON_GONE_CANCEL;
     run->isolation_cancels =
         start->when_isolated == WHEN_ISOLATED_CANCEL

@@ -84,6 +84,8 @@ static void join_root(struct agent *agent, struct agent_run *run, enum run_state
     run->root->live++;
     agent->live_count++;
     want_moved(agent, run, RUN_PENDING, "start");
+    if (run->awaits_stream)
+        client_is_awaited(agent, run->client);
 }
 
 /* An adoption fences the life before it: whoever waits for it hears whether that outlives Redis. */

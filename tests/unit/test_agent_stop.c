@@ -602,6 +602,46 @@ static void a_deadline_cancels_the_scope(void **state)
                          "report r r:1:2\n");
 }
 
+/* ---- clients that never listened ------------------------------------------------------------ */
+static void who_never_listened_is_never_gone(void **state)
+{
+    (void)state;
+    world_start(&world, "mute", "r", "");
+    world_pass(&world, 4000);
+    world_expect(&world, "");
+    assert_int_equal(world_view(&world, "r").state, RUN_RUNNING);
+    world_pass(&world, 4000);
+    assert_int_equal(world_view(&world, "r").state, RUN_RUNNING);
+}
+
+static void who_promised_to_listen_has_lost_grace_for_it(void **state)
+{
+    (void)state;
+    struct ask_start start = world_start_of("r", "");
+    start.awaits_stream = true;
+    world_started(&world, "mute", start);
+    world_start(&world, "mute", "s", "");
+    world_started(&world, "bob", world_start_of("other", ""));
+    world_pass(&world, 4999);
+    world_expect(&world, "");
+    world_pass(&world, 1);
+    world_expect(&world, "r: running > stopping (cancel)\n"
+                         "ask cancel r.r by agentd: client_gone force\n");
+    assert_int_equal(world_view(&world, "s").state, RUN_RUNNING);
+}
+
+static void who_listens_in_time_is_there(void **state)
+{
+    (void)state;
+    struct ask_start start = world_start_of("r", "");
+    start.awaits_stream = true;
+    world_started(&world, "bob", start);
+    world_pass(&world, 3000);
+    world_client_comes(&world, "bob");
+    world_pass(&world, 9000);
+    assert_int_equal(world_view(&world, "r").state, RUN_RUNNING);
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, fresh, drop)
@@ -640,6 +680,9 @@ int main(void)
         T(a_client_that_is_gone_takes_its_runs_with_it),
         T(or_it_does_not),
         T(a_deadline_cancels_the_scope),
+        T(who_never_listened_is_never_gone),
+        T(who_promised_to_listen_has_lost_grace_for_it),
+        T(who_listens_in_time_is_there),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
