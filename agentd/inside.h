@@ -73,6 +73,7 @@ struct agentd {
     size_t audit_count;
 
     char *server;              /* run_id of the Redis seen last, NULL at first */
+    char away_because[96];     /* what was logged last about a Redis that is away */
     char *generation;          /* that `cancels` was told of, NULL at first */
     unsigned link_ups;         /* so far */
     unsigned eviction_checked; /* at which of them it was known first; 0: not yet */

@@ -233,7 +233,12 @@ static void on_down(void *owner, struct str why)
     d->linked = false;
     if (d->closing)
         return;
-    log_line(was_linked || d->server == NULL ? LOG_WARN : LOG_DEBUG, "redis is away", "because=%s",
+    /* Every attempt fails, and why is said once: first it hung up, then it says WRONGPASS. */
+    bool is_news = was_linked || d->server == NULL
+                   || strncmp(d->away_because, text, sizeof d->away_because - 1) != 0;
+    snprintf(d->away_because, sizeof d->away_because, "%.*s", (int)sizeof d->away_because - 1,
+             text);
+    log_line(is_news ? LOG_WARN : LOG_DEBUG, "redis is away", "because=%s",
              log_quoted(text, quoted, sizeof quoted));
     if (!was_linked)
         return;

@@ -79,8 +79,9 @@ struct brokerd {
     struct list audit, audit_sent; /* entries that Redis has not taken yet, oldest first */
     size_t audit_count;
 
-    char *server;     /* run_id of the Redis seen last, NULL at first */
-    char *generation; /* NULL at first */
+    char *server;          /* run_id of the Redis seen last, NULL at first */
+    char away_because[96]; /* what was logged last about a Redis that is away */
+    char *generation;      /* NULL at first */
     bool server_changed, generation_asked;
     unsigned link_ups;         /* so far */
     unsigned eviction_checked; /* at which of them it was known first; 0: not yet */

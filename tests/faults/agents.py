@@ -39,8 +39,8 @@ class Run:
 
 
 class Agent:
-    def __init__(self, where, token):
-        self.where, self.token = where, token
+    def __init__(self, where, token, say=say):
+        self.where, self.token, self.say = where, token, say
         self.incarnation = secrets.token_hex(8)
         self.spare = [Connection(where, token) for _ in range(8)]
         self.free = asyncio.Semaphore(len(self.spare))
@@ -59,11 +59,11 @@ class Agent:
             try:
                 answer = await connection.call(method, path, body)
             except Broken as trouble:
-                say("broken", method=method, path=path, run=run, why=str(trouble))
+                self.say("broken", method=method, path=path, run=run, why=str(trouble))
                 raise
             finally:
                 self.spare.append(connection)
-        say("answer", method=method, path=path, run=run, status=answer.status, code=answer.code,
+        self.say("answer", method=method, path=path, run=run, status=answer.status, code=answer.code,
             body=answer.body, ms=answer.ms)
         return answer
 
@@ -102,7 +102,7 @@ class Agent:
     def took(self, run, body):
         run.id, run.epoch = body["run_id"], body["epoch"]
         self.runs[run.id] = run
-        say("started", run=run.id, root=body["root"], epoch=run.epoch, path=body["path"],
+        self.say("started", run=run.id, root=body["root"], epoch=run.epoch, path=body["path"],
             protected=body["protected"])
         if run.id in self.early:
             self.heed(run, self.early.pop(run.id))
@@ -112,13 +112,13 @@ class Agent:
             answer = await self.insist("POST", "/v1/runs", {**run.body, "run_id": run.id}, run.id)
             if answer.status in (200, 201):
                 run.epoch = answer.body["epoch"]
-                say("again", run=run.id, epoch=run.epoch)
+                self.say("again", run=run.id, epoch=run.epoch)
             else:
                 # Over, fenced or cancelled: the brake says stop by refusing.
                 self.heed(run, {"refused": answer.code, **answer.body.get("cancel", {})})
 
     def heed(self, run, cancel):
-        say("told", run=run.id, stream=self.connections, over=run.over,
+        self.say("told", run=run.id, stream=self.connections, over=run.over,
             cancel_id=cancel.get("cancel_id"), reason=cancel.get("reason"),
             refused=cancel.get("refused"), epoch=cancel.get("epoch"))
         if not run.told:
@@ -130,7 +130,7 @@ class Agent:
         if manner == "never":
             return
         await asyncio.sleep(run.manner.get("after_ms", 2) / 1000)
-        say("ending", run=run.id)
+        self.say("ending", run=run.id)
         if run.process is not None:
             return # its process is what has to be stopped, and whoever stops it says so
         if not cancel.get("refused"):
@@ -140,7 +140,7 @@ class Agent:
                                   {"epoch": run.epoch, "phase": "acknowledged"}, run.id)
             await self.end(run, "cancelled")
         run.over = True
-        say("over", run=run.id)
+        self.say("over", run=run.id)
 
     async def end(self, run, state):
         answer = await self.insist("POST", f"/v1/runs/{run.id}/end",
@@ -156,7 +156,7 @@ class Agent:
                 await self.listen_once()
             except Broken:
                 pass
-            say("deaf")
+            self.say("deaf")
             await asyncio.sleep(AGAIN_S)
 
     async def listen_once(self):
@@ -168,12 +168,12 @@ class Agent:
         if await stream.open() != 200:
             raise Broken(f"events: {stream.status}")
         self.connections += 1
-        say("hearing", replica=replica, stream=self.connections)
+        self.say("hearing", replica=replica, stream=self.connections)
         try:
             async for event, data in stream:
                 await self.reading.wait()
                 if event == "resync":
-                    say("resync")
+                    self.say("resync")
                     return
                 run = self.runs.get(data.get("run"))
                 if run is not None:
@@ -203,7 +203,7 @@ class Agent:
 
     async def obey(self, order):
         reply = await self.do(order)
-        say("reply", to=order["id"], reply=reply)
+        self.say("reply", to=order["id"], reply=reply)
 
 
 async def main():

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 
+import agents
 from proc import processes_of_runs
 from talk import Broken, Connection
 
@@ -78,6 +79,21 @@ class Agent:
             self.process.wait()
 
 
+class NearAgent(Agent):
+    """One without a process of its own: where a thousand of them are needed."""
+
+    async def open(self):
+        self.inner = agents.Agent(self.agentd.socket, self.token, self._say)
+        self.listening = asyncio.ensure_future(self.inner.listen())
+        await asyncio.wait_for(self.hearing.wait(), 60)
+
+    def _say(self, what, **more):
+        self._heard({"at": time.monotonic(), "what": what, **more})
+
+    async def order(self, what, within=60.0, **more):
+        return await asyncio.wait_for(self.inner.do({"do": what, **more}), within)
+
+
 class Run:
     def __init__(self, parent, agent, manner):
         self.parent, self.agent, self.manner = parent, agent, manner
@@ -126,23 +142,22 @@ class Forest:
 
     # ---- agents and runs -------------------------------------------------------------------
 
-    async def populate(self, per_agentd=1):
-        """Agent processes, at once and not one after the other: Python takes its time."""
-        agents = [Agent(self.house, agentd, f"agent{len(self.agents) + i}-{agentd.name}")
-                  for i, agentd in enumerate(a for a in self.house.agentds for _ in range(per_agentd))]
-        self.agents.extend(agents)
-        await asyncio.gather(*(agent.open() for agent in agents))
+    async def populate(self, kind=Agent):
+        """One at each agentd; at once and not one after the other: Python takes its time."""
+        self.agents = [kind(self.house, agentd, f"agent{i}-{agentd.name}")
+                       for i, agentd in enumerate(self.house.agentds)]
+        await asyncio.gather(*(agent.open() for agent in self.agents))
 
-    def plan_tree(self, size, processes=0.06, shape=3, agents=None):
+    def plan_tree(self, size, processes=0.06, shape=3, among=None):
         """A random tree: each run below one of the last few, so that it is deep and bushy."""
-        agents, runs = agents or self.agents, []
+        among, runs = among or self.agents, []
         for _ in range(size):
             parent = self.random.choice(runs[-shape * 2:]) if runs else None
             manner = {"after_ms": self.random.choice((1, 2, 5, 20))}
             if runs and self.random.random() < processes:
                 manner["process"] = self.random.choice(("plain", "stubborn"))
                 manner["token"] = f"token-{secrets.token_hex(8)}"
-            runs.append(Run(parent, self.random.choice(agents), manner))
+            runs.append(Run(parent, self.random.choice(among), manner))
         return runs
 
     async def start(self, runs):

@@ -71,6 +71,10 @@ class Room:
     def heal(self):
         self._rules("-F")
 
+    def ip(self, *lines):
+        with self.entered():
+            ip_batch(*lines)
+
 
 class Process:
     """A program in a room, with a log; it can be stopped, frozen and started again."""
@@ -113,10 +117,13 @@ class Process:
 class Server(Process):
     """redis-server or valkey-server, on TCP in its room and on a Unix socket for the harness."""
 
-    def __init__(self, house, name, room, options=()):
+    def __init__(self, house, name, room, options=(), disk_mib=0):
         super().__init__(house, name, room)
         self.data = os.path.join(house.folder, name)
         os.mkdir(self.data)
+        if disk_mib: # gone with our mount namespace
+            subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={disk_mib}m", "tmpfs", self.data],
+                           check=True)
         self.socket = os.path.join(self.data, "socket")
         self.options = list(options)
         self.again()
@@ -186,6 +193,7 @@ class House:
 
     def __init__(self, folder, build, server_program):
         self.folder, self.build, self.server_program = folder, build, server_program
+        self.all_rooms = []
         self.story, self.rooms, self.servers, self.agentds, self.brokers = [], 0, [], [], []
         self.began = time.monotonic()
         ip_batch("link set lo up", "link add street type bridge",
@@ -208,10 +216,19 @@ class House:
 
     def room(self):
         self.rooms += 1
-        return Room(self.rooms)
+        self.all_rooms.append(Room(self.rooms))
+        return self.all_rooms[-1]
 
-    def server(self, *options, name=None):
-        server = Server(self, name or f"redis{len(self.servers)}", self.room(), options)
+    def move_address(self, address, to, away=None):
+        """An address of a service goes to another room, and nobody remembers where it was."""
+        if away is not None:
+            away.ip(f"addr del {address}/16 dev eth0")
+        to.ip(f"addr add {address}/16 dev eth0")
+        for room in self.all_rooms:
+            room.ip("neigh flush all")
+
+    def server(self, *options, disk_mib=0):
+        server = Server(self, f"redis{len(self.servers)}", self.room(), options, disk_mib)
         self.servers.append(server)
         return server
 

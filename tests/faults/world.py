@@ -41,6 +41,9 @@ class World:
         fleet = {key: more.pop(key) for key in ("agentds", "brokers", "redis_options", "agentd", "broker")
                  if key in more}
         await self.fleet(**fleet)
+        await self.inhabited(trees, size, **more)
+
+    async def inhabited(self, trees=10, size=24, **more):
         await self.forest.populate()
         await self.forest.grow(trees, size, **more)
         await self.watch()

@@ -96,7 +96,7 @@ async def zombie(world):
     """An agentd is frozen until its runs are lost, and goes on: no checkpoint is granted to them,
     they are told and stop, with what is below them; trees without it never notice."""
     await world.settled_fleet(trees=6)
-    await world.forest.grow(4, 24, agents=world.forest.agents[1:])
+    await world.forest.grow(4, 24, among=world.forest.agents[1:])
     frozen, agent = world.house.agentds[0], world.forest.agents[0]
     mine = [run for run in world.forest.runs if run.agent is agent]
     world.judge.permit("frozen", "fenced", "over", who=("agent",))

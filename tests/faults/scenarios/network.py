@@ -27,7 +27,7 @@ async def partition_longer_than_the_lease(world):
     """Two agentds are cut off until their runs are lost; when packets pass again these are told and
     stop, with what is below them. Trees without those two never notice."""
     await world.settled_fleet(trees=6)
-    await world.forest.grow(4, 24, agents=world.forest.agents[2:])
+    await world.forest.grow(4, 24, among=world.forest.agents[2:])
     cut = world.house.agentds[:2]
     for daemon, direction in zip(cut, ("both", "out")):
         daemon.room.cut(direction)

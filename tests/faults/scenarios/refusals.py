@@ -47,14 +47,14 @@ async def maxmemory(world):
 
     async def harm():
         await config(world, "maxmemory", "1mb")()
-        late = world.forest.plan_tree(1, agents=[agent])
+        late = world.forest.plan_tree(1, among=[agent])
         await world.forest.start(late)
         body = await world.look(agent.agentd, f"/v1/runs/{late[0].id}")
         world.expect(body.get("protected") is False, f"a start without memory: {body}")
 
     async def heal():
         await config(world, "maxmemory", "0")()
-        run = world.forest.plan_tree(1, agents=[agent])
+        run = world.forest.plan_tree(1, among=[agent])
         await world.forest.start(run)
 
     await cancels_while_refused(world, harm, heal, records=True)
@@ -81,6 +81,35 @@ async def misconf(world):
     async def heal():
         os.rmdir(in_the_way)
         await save_ends("ok")
+
+    await cancels_while_refused(world, harm, heal, records=False)
+
+
+@scenario
+async def full_disk(world):
+    """The disk of Redis is full and its append-only file cannot grow: no writes until there is room."""
+    world.house.server("--appendonly", "yes", "--appendfsync", "everysec", disk_mib=4)
+    for _ in range(6):
+        world.house.agentd()
+    for _ in range(2):
+        world.house.broker()
+    await world.ready(*world.house.agentds, *world.house.brokers)
+    await world.inhabited()
+    server = world.house.redis
+    filler = os.path.join(server.data, "filler")
+
+    async def harm():
+        with contextlib.suppress(OSError), open(filler, "wb", buffering=0) as out:
+            while True:
+                out.write(bytes(4096))
+        server.ask("SET", "something", "x" * 20000)
+        await world.until(lambda: b"aof_last_write_status:err" in server.ask("INFO", "persistence"),
+                          "the disk to be full")
+
+    async def heal():
+        os.unlink(filler)
+        await world.until(lambda: b"aof_last_write_status:ok" in server.ask("INFO", "persistence"),
+                          "the append-only file to grow again")
 
     await cancels_while_refused(world, harm, heal, records=False)
 
