@@ -5,12 +5,11 @@
  * and read as a reply of Redis is read. No assert of the core may fail, whatever the server says.
  */
 #include <assert.h>
-#include <hiredis/hiredis.h>
 
 #include "api/api_codec.h"
 #include "base/mem.h"
 #include "core/agent.h"
-#include "store/answer.h"
+#include "fuzz/hostile.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len);
 
@@ -22,86 +21,24 @@ struct open_call {
 };
 
 struct story {
-    const uint8_t *bytes;
-    size_t len, at;
+    struct script script;
     struct agent *agent;
     struct agent_effects todo;
     struct instant now;
     struct open_call open[OPEN_MAX];
     size_t open_count;
-    struct answer_room room;
     uint64_t last_ask;
     bool linked;
 };
 
-static char long_id[101];
-static char record[MESSAGE_MAX_BYTES], meta[MESSAGE_MAX_BYTES];
-static struct str words[] = {
-    {"", 0},
-    {"r", 1},
-    {"a", 1},
-    {"b", 1},
-    {"here", 4},
-    {"r.a", 3},
-    {"r.a.b", 5},
-    {"r..b", 4},
-    {"a..", 3},
-    {"0", 1},
-    {"1", 1},
-    {"2", 1},
-    {"1000", 4},
-    {"-1", 2},
-    {"4294967295", 10},
-    {"9223372036854775807", 19},
-    {"s", 1},
-    {"S", 1},
-    {"L", 1},
-    {"C", 1},
-    {"-", 1},
-    {"runs", 4},
-    {"children", 8},
-    {"unauthorized", 12},
-    {"unknown", 7},
-    {"started", 7},
-    {"already", 7},
-    {"exists", 6},
-    {"refused", 7},
-    {"over", 4},
-    {"full", 4},
-    {"adopted", 7},
-    {"stop", 4},
-    {"fenced", 6},
-    {"accepted", 8},
-    {"not_found", 9},
-    {"ended", 5},
-    {"not_cancelled", 13},
-    {"ok", 2},
-    {"go", 2},
-    {"behind", 6},
-    {"lost", 4},
-    {"linked", 6},
-    {"granted", 7},
-    {"frozen", 6},
-    {long_id, 100},
-    {record, 0},
-    {meta, 0},
-};
-enum { WORDS = sizeof words / sizeof words[0] };
-
 static unsigned next(struct story *story)
 {
-    return story->at < story->len ? story->bytes[story->at++] : 0;
-}
-
-static struct str next_word(struct story *story)
-{
-    return words[next(story) % WORDS];
+    return script_next(&story->script);
 }
 
 static struct str next_id(struct story *story)
 {
-    static const char *const ids[] = {"r", "a", "b", "c"};
-    return str_of(ids[next(story) % 4]);
+    return script_id(&story->script);
 }
 
 /* ---- steps --------------------------------------------------------------------------------- */
@@ -143,60 +80,14 @@ static void answer_offline(struct story *story, size_t i)
                                      .answer = &(struct store_answer){.verdict = SAID_OFFLINE}});
 }
 
-static void add_words(struct story *story, struct buf *resp, unsigned count)
-{
-    buf_addf(resp, "*%u\r\n", count);
-    for (unsigned i = 0; i < count; i++) {
-        struct str word = next_word(story);
-        buf_addf(resp, "$%zu\r\n", word.len);
-        buf_add_str(resp, word);
-        buf_add_text(resp, "\r\n");
-    }
-}
-
-static void add_reply(struct story *story, struct buf *resp)
-{
-    unsigned kind = next(story);
-    switch (kind % 8) {
-    case 0:
-        buf_addf(resp, ":%u\r\n", next(story));
-        break;
-    case 1:
-        buf_add_text(resp, "_\r\n");
-        break;
-    case 2:
-        buf_add_text(resp, kind < 128 ? "-READONLY\r\n" : "-ERR no\r\n");
-        break;
-    case 3: {
-        unsigned items = next(story) % 70;
-        buf_addf(resp, "*%u\r\n", items);
-        for (unsigned i = 0; i < items; i++)
-            add_words(story, resp, 7);
-        break;
-    }
-    default:
-        add_words(story, resp, next(story) % 16);
-    }
-}
-
 static void answer_one(struct story *story)
 {
-    struct buf resp = {0};
-    void *reply = NULL;
     struct store_answer answer;
     if (story->open_count == 0)
         return;
     struct open_call call = take_open(story, next(story) % story->open_count);
-    add_reply(story, &resp);
-    redisReader *reader = redisReaderCreate();
-    assert(reader != NULL && !resp.failed);
-    assert(redisReaderFeed(reader, resp.bytes, resp.len) == REDIS_OK);
-    assert(redisReaderGetReply(reader, &reply) == REDIS_OK && reply != NULL);
-    answer_read(call.op, reply, &story->room, &answer);
+    script_answer(&story->script, call.op, &answer);
     feed(story, (struct agent_event){.kind = AGENT_ANSWER, .token = call.token, .answer = &answer});
-    freeReplyObject(reply);
-    redisReaderFree(reader);
-    buf_fini(&resp);
 }
 
 static void link_changes(struct story *story)
@@ -354,21 +245,6 @@ static struct agent *make_agent(unsigned mode)
     });
 }
 
-static void make_words(void)
-{
-    const struct cancel_record ban = {.root = STR("r"),
-                                      .target = STR("a"),
-                                      .reason = STR("stop"),
-                                      .by = STR("x"),
-                                      .grace = SPAN_NONE,
-                                      .cause = STR("r.a")};
-    const struct run_meta of_run = {.born_on = STR("here"), .token_hash = STR("0123456789abcdef")};
-    memset(long_id, 'x', sizeof long_id - 1);
-    words[WORDS - 2].len = api_encode_record(&ban, record);
-    words[WORDS - 1].len = api_encode_meta(&of_run, meta);
-    assert(words[WORDS - 2].len > 0 && words[WORDS - 1].len > 0);
-}
-
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
 {
     static void (*const steps[])(struct story *story) = {
@@ -376,15 +252,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
         ask_start,  ask_start,  ask_about_a_run, see_cancel, see_something,
     };
     static struct story story;
-    if (words[WORDS - 1].len == 0)
-        make_words();
-    story = (struct story){.bytes = bytes, .len = len, .now = {1000}};
+    story = (struct story){.script = {.bytes = bytes, .len = len}, .now = {1000}};
     story.agent = make_agent(next(&story));
     assert(story.agent != NULL);
-    for (int i = 0; i < STEPS_MAX && story.at < len; i++)
+    for (int i = 0; i < STEPS_MAX && story.script.at < len; i++)
         steps[next(&story) % (sizeof steps / sizeof steps[0])](&story);
     agent_free(story.agent);
     mem_free(story.todo.item);
-    answer_room_fini(&story.room);
     return 0;
 }
