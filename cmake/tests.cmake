@@ -56,6 +56,12 @@ endforeach()
 
 bw_add_tests(unit 60)
 bw_add_tests(integration 180)
+# The same stories on a cluster: what a daemon promises does not depend on where Redis keeps it.
+foreach(name test_agentd test_agentd_refusals test_agentd_trouble test_brokerd test_orders)
+  bw_register(integration/${name}_on_a_cluster integration 180 ${name})
+  set_tests_properties(integration/${name}_on_a_cluster PROPERTIES
+                       ENVIRONMENT "${test_environment};BW_AS_CLUSTER=1")
+endforeach()
 file(GLOB scripts CONFIGURE_DEPENDS ${tests}/integration/*.sh)
 foreach(script IN LISTS scripts)
   get_filename_component(name ${script} NAME_WE)

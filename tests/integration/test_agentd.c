@@ -250,11 +250,12 @@ static void a_cancel_reaches_the_child_on_another_replica(void **state)
 static void a_cancel_published_by_hand_is_obeyed(void **state)
 {
     (void)state;
+    const char *publish = redis.is_cluster ? "SPUBLISH" : "PUBLISH";
     struct started run = sidecar_run(&agentd, NULL, "{}");
-    redis_process_do(&redis, "PUBLISH bw:{%s} %s", run.root, "not a message");
+    redis_process_do(&redis, "%s bw:{%s} %s", publish, run.root, "not a message");
     char text[160];
     snprintf(text, sizeof text, "cancel %s by hand", run.run);
-    redis_process_do(&redis, "PUBLISH bw:{%s} %s", run.root, text);
+    redis_process_do(&redis, "%s bw:{%s} %s", publish, run.root, text);
     sidecar_wait_for_state(&agentd, &run, "stopping");
     char path[160];
     path_of(path, &run, "");

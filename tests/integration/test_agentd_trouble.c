@@ -348,7 +348,8 @@ static void who_hangs_up_while_waiting_changes_nothing(void **state)
     }
     struct waiting wait =
         WAITING; /* nobody listens for their sake, long before their time is over */
-    while (redis_process_do(&redis, "PUBLISH bw:{%s}:watch hint", run.root) != 0)
+    const char *publish = redis.is_cluster ? "SPUBLISH" : "PUBLISH";
+    while (redis_process_do(&redis, "%s bw:{%s}:watch hint", publish, run.root) != 0)
         waiting_turn(&wait);
     sidecar_end(&agentd, &run, "cancelled");
     json_t *done = sidecar_cancel(&agentd, &run, "{\"wait\":\"stopped\"}");

@@ -18,7 +18,7 @@ static struct service agentd, broker;
 static void broker_start(struct service *service, const char *sweep, const char *lease)
 {
     char url[160], sweeps[64], leases[64];
-    snprintf(url, sizeof url, "--redis-url=unix://%s", redis.socket);
+    snprintf(url, sizeof url, "--redis-url=%s", redis.url);
     snprintf(sweeps, sizeof sweeps, "--sweep=%s", sweep);
     snprintf(leases, sizeof leases, "--lease=%s", lease);
     const char *const args[] = {url,    "--listen=127.0.0.1:0", sweeps,

@@ -16,7 +16,7 @@ static struct service agentd, other, broker, second;
 static void broker_start(struct service *service)
 {
     char url[160];
-    snprintf(url, sizeof url, "--redis-url=unix://%s", redis.socket);
+    snprintf(url, sizeof url, "--redis-url=%s", redis.url);
     const char *const args[] = {url, "--listen=127.0.0.1:0", "--sweep=100ms", NULL};
     service_start(service, "brakewire-broker", true, args);
 }

@@ -167,6 +167,16 @@ void redis_sentinel_start(struct redis_process *process, enum redis_kind kind, c
     launch(process);
 }
 
+static void become_cluster(struct redis_process *process)
+{
+    char bus[16];
+    snprintf(bus, sizeof bus, "%d", redis_free_port());
+    const char *const more[] = {"--cluster-enabled", "yes", "--cluster-port", bus};
+    for (size_t i = 0; i < sizeof more / sizeof *more; i++)
+        process->extra[process->extra_count++] = strdup(more[i]);
+    snprintf(process->url, sizeof process->url, "redis+cluster://127.0.0.1:%d", process->port);
+}
+
 void redis_process_start(struct redis_process *process, enum redis_kind kind,
                          const char *const *extra)
 {
@@ -176,7 +186,12 @@ void redis_process_start(struct redis_process *process, enum redis_kind kind,
             give_up("too many arguments for", program_names[kind]);
         process->extra[process->extra_count] = strdup(extra[process->extra_count]);
     }
+    process->is_cluster = getenv("BW_AS_CLUSTER") != NULL;
+    if (process->is_cluster)
+        become_cluster(process);
     launch(process);
+    if (process->is_cluster)
+        redis_process_do(process, "CLUSTER ADDSLOTSRANGE 0 16383");
 }
 
 static void stop_with(struct redis_process *process, int signal)

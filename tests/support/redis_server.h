@@ -22,6 +22,7 @@ struct redis_process { /* a value to look at; change it only through these funct
     char url[112];
     char config[96]; /* of a sentinel, which keeps its memory in there; else "" */
     int port;        /* on 127.0.0.1 */
+    bool is_cluster; /* $BW_AS_CLUSTER is set: a cluster of one, and the url says so */
     pid_t pid;       /* 0: not running */
     int extra_count;
     char *extra[32];
