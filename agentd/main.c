@@ -92,7 +92,6 @@ static int run(const struct settings *settings)
 int main(int argc, char *argv[])
 {
     struct settings settings = {0};
-    const char *why;
     const struct conf_program *program = settings_program();
     switch (conf_read(program, argc, argv, &settings, NULL, stdout, stderr)) {
     case CONF_DONE:
@@ -102,12 +101,8 @@ int main(int argc, char *argv[])
     case CONF_GO:
         break;
     }
-    int code = 2;
     log_setup((enum log_level)settings.log_level, settings.log_format == 1, "agentd");
-    if (settings_are_sound(&settings, &why))
-        code = run(&settings);
-    else
-        fprintf(stderr, "%s: %s\n", program->name, why);
+    int code = run(&settings);
     conf_fini(program, &settings);
     return code;
 }

@@ -102,23 +102,6 @@ static const char *default_socket(void)
     return len > 0 && (size_t)len < sizeof path ? path : "/run/brakewire/agentd.sock";
 }
 
-const struct conf_program *settings_program(void)
-{
-    static const struct conf_program program = {
-        .name = "brakewire-agentd",
-        .about =
-            "The sidecar: stops the runs of the agents beside it when their tree is cancelled.",
-        .usage = "brakewire-agentd [OPTIONS]",
-        .examples = examples,
-        .option = options,
-        .option_count = sizeof options / sizeof options[0],
-        .env_ignored = conf_env_of_runs,
-        .takes_file = true,
-    };
-    options[0].fallback = default_socket();
-    return &program;
-}
-
 /* The API trusts who can reach it: over TCP that is everybody on this host, never the network. */
 static bool is_loopback(const char *listen)
 {
@@ -179,9 +162,11 @@ static const char *fault_of_redis(const struct settings *settings)
     return fine ? NULL : text;
 }
 
-bool settings_are_sound(const struct settings *settings, const char **why)
+/* Bounds that one option alone cannot express. */
+static bool are_sound(const void *values, const char **why)
 {
     enum { PREFIX_MAX = 32 };
+    const struct settings *settings = values;
     *why = NULL;
     if (!is_octal(settings->socket_mode))
         *why = "socket_mode: three or four octal digits, such as 0660";
@@ -200,6 +185,24 @@ bool settings_are_sound(const struct settings *settings, const char **why)
     else
         *why = fault_of_redis(settings);
     return *why == NULL;
+}
+
+const struct conf_program *settings_program(void)
+{
+    static const struct conf_program program = {
+        .name = "brakewire-agentd",
+        .about =
+            "The sidecar: stops the runs of the agents beside it when their tree is cancelled.",
+        .usage = "brakewire-agentd [OPTIONS]",
+        .examples = examples,
+        .option = options,
+        .option_count = sizeof options / sizeof options[0],
+        .env_ignored = conf_env_of_runs,
+        .is_sound = are_sound,
+        .takes_file = true,
+    };
+    options[0].fallback = default_socket();
+    return &program;
 }
 
 unsigned settings_socket_mode(const struct settings *settings)

@@ -32,11 +32,9 @@ struct settings { /* texts are owned by it; NULL where nothing was said */
 };
 
 const struct conf_program *settings_program(void);
-/* Bounds that one option alone cannot express. On false, `why` says what to change. */
-bool settings_are_sound(const struct settings *settings, const char **why);
 /* Where Redis is and how to get in; lends the texts of `settings`. */
 struct redis_target settings_redis(const struct settings *settings);
-/* 0660 -> its bits. Only for sound settings. */
+/* 0660 -> its bits. */
 unsigned settings_socket_mode(const struct settings *settings);
 
 #endif

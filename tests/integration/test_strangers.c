@@ -94,6 +94,14 @@ static void nor_can_they_put_another_in_its_place(void **state)
     as_user(STRANGER, replace_it);
 }
 
+static void nor_is_it_ever_open_to_everybody(void **state)
+{
+    (void)state;
+    const char *const args[] = {"--socket-mode=0666", "--check-config", NULL};
+    assert_int_equal(service_run("brakewire-agentd", args), 2);
+    assert_int_equal(service_run("brakewire-broker", args), 2);
+}
+
 /* ---- secrets ------------------------------------------------------------------------------- */
 
 static int look_into_it(void)
@@ -352,6 +360,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_socket_is_closed_to_strangers),
         cmocka_unit_test(nor_can_they_put_another_in_its_place),
+        cmocka_unit_test(nor_is_it_ever_open_to_everybody),
         cmocka_unit_test(nobody_reads_a_token_out_of_its_memory),
         cmocka_unit_test(a_password_that_all_can_read_is_refused),
         cmocka_unit_test(who_reaches_the_socket_has_its_own_runs_alone),
