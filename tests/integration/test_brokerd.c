@@ -548,6 +548,28 @@ static void without_redis_it_says_so_and_comes_back_by_itself(void **state)
     json_decref(cancel(202, "any", "{}"));
 }
 
+/* What was refused meanwhile is audited, too: the newest of it. */
+static void while_redis_is_away_the_newest_audit_entries_wait(void **state)
+{
+    enum { ROOM = 1000, MORE = 3 };
+    (void)state;
+    struct waiting wait = WAITING;
+    redis_process_kill(&redis);
+    service_wait_for(&broker, NULL, "/v1/version", "redis.linked", "false");
+    for (int i = 0; i < ROOM + MORE; i++)
+        json_decref(cancel(503, i < MORE ? "too-old" : "kept", "{}"));
+    assert_true(service_logged(&broker, "audit entry dropped"));
+    redis_process_again(&redis);
+    while (redis_process_do(&redis, "XLEN bw:audit") < ROOM)
+        waiting_turn(&wait);
+    json_t *kept = get(200, "/v1/audit?run=kept&limit=1000");
+    json_t *old = get(200, "/v1/audit?run=too-old");
+    assert_int_equal(json_array_size(json_member(kept, "entries")), ROOM);
+    assert_int_equal(json_array_size(json_member(old, "entries")), 0);
+    json_decref(kept);
+    json_decref(old);
+}
+
 static void a_cancel_is_told_to_a_redis_that_came_back_empty(void **state)
 {
     (void)state;
@@ -595,6 +617,7 @@ int main(void)
         cmocka_unit_test(changes_are_shown_as_they_happen),
         cmocka_unit_test(the_runs_of_a_dead_agentd_are_lost),
         cmocka_unit_test(without_redis_it_says_so_and_comes_back_by_itself),
+        cmocka_unit_test(while_redis_is_away_the_newest_audit_entries_wait),
         cmocka_unit_test(a_cancel_is_told_to_a_redis_that_came_back_empty),
         cmocka_unit_test(it_ends_when_it_is_told_to),
     };
