@@ -50,7 +50,7 @@ static void clear_next(struct broker *b)
 {
     struct replica *replica;
     b->clearing = NULL;
-    while ((replica = map_next(&b->replicas, &b->clear_at)) != NULL) {
+    while (b->holds_lock && (replica = map_next(&b->replicas, &b->clear_at)) != NULL) {
         if (!replica->suspect || replica->cleared)
             continue;
         b->clearing = replica;
@@ -99,14 +99,42 @@ static void losses_known(struct broker *b, int64_t recent)
         broker_say(b, too_many ? FACT_SWEEP_SUSPENDED : FACT_SWEEP_RESUMED, STR_NONE, STR_NONE,
                    STR_NONE);
     b->suspended = too_many;
-    clear_next(b);
+    struct store_call call = {.op = STORE_CONFIRM_READ};
+    if (too_many && b->holds_lock)
+        broker_call(b, (struct broker_call){.purpose = FOR_CONFIRMED}, &call);
+    else
+        clear_next(b);
 }
 
+/* ---- what an operator has confirmed ---------------------------------------------------------- */
+/* In Redis: whichever broker was told, the one that sweeps must know. */
 void clear_confirm(struct broker *b)
 {
     struct replica *replica;
-    for (size_t i = 0; (replica = map_next(&b->replicas, &i)) != NULL;)
-        replica->confirmed = is_gone(b, replica);
+    for (size_t i = 0; (replica = map_next(&b->replicas, &i)) != NULL;) {
+        struct store_call call = {.op = STORE_CONFIRM_ADD, .replica = str_of(replica->name)};
+        if (is_gone(b, replica) && !replica->cleared)
+            broker_call(b, (struct broker_call){.purpose = FOR_NOTHING}, &call);
+    }
+}
+
+void confirm_forget(struct broker *b, struct str replica)
+{
+    struct store_call call = {.op = STORE_CONFIRM_DROP, .replica = arena_copy(&b->arena, replica)};
+    broker_call(b, (struct broker_call){.purpose = FOR_NOTHING}, &call);
+}
+
+/* It holds for as long as the replica stays away: the next time it must be confirmed anew. */
+static void confirmed_known(struct broker *b, const struct store_answer *answer)
+{
+    for (size_t i = 0; i < answer->list_count; i++) {
+        struct replica *replica = map_find(&b->replicas, answer->list[i]);
+        if (replica != NULL && is_gone(b, replica))
+            replica->confirmed = true;
+        else if (replica == NULL || replica->leased)
+            confirm_forget(b, answer->list[i]);
+    }
+    clear_next(b);
 }
 
 /* ---- its roots, one after the other ------------------------------------------------------------
@@ -242,6 +270,9 @@ void clear_answered(struct broker *b, const struct broker_call *call,
     switch (call->purpose) {
     case FOR_LOSSES:
         losses_known(b, answer->number);
+        break;
+    case FOR_CONFIRMED:
+        confirmed_known(b, answer);
         break;
     case FOR_FIRST_LOOK:
     case FOR_LAST_LOOK:

@@ -29,6 +29,7 @@ enum purpose {
     FOR_QUARANTINED,
     FOR_LEASE,
     FOR_LOSSES,     /* how many were lost lately, before anybody is */
+    FOR_CONFIRMED,  /* which of those that are gone an operator has confirmed */
     FOR_FIRST_LOOK, /* is it really without a lease? before anything of it is lost */
     FOR_LAST_LOOK,  /* and still? before it is forgotten */
     FOR_NOTE_LOSS,
@@ -157,6 +158,7 @@ void clear_begin(struct broker *b); /* after the leases were read */
 void clear_answered(struct broker *b, const struct broker_call *call,
                     const struct store_answer *answer);
 void clear_confirm(struct broker *b);
+void confirm_forget(struct broker *b, struct str replica);
 
 /* broker_walk.c */
 void walk_begin(struct broker *b);

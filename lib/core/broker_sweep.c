@@ -29,10 +29,9 @@ struct span replica_absence(const struct broker *b, const struct replica *replic
 static void sweep_end(struct broker *b)
 {
     b->sweeping = false;
-    if (!b->holds_lock)
-        return;
     clear_begin(b);
-    walk_begin(b);
+    if (b->holds_lock)
+        walk_begin(b);
 }
 
 /* ---- lock and clock
@@ -140,8 +139,10 @@ void replica_is_back(struct broker *b, struct replica *replica, struct str gener
     memset(replica->generation, 0, sizeof replica->generation);
     if (len > 0)
         memcpy(replica->generation, generation.at, len);
-    if (replica->suspect)
+    if (replica->suspect) {
         broker_say(b, FACT_REPLICA_BACK, STR_NONE, STR_NONE, str_of(replica->name));
+        confirm_forget(b, str_of(replica->name));
+    }
     replica->leased = true;
     replica->suspect = replica->counted = replica->confirmed = replica->cleared = false;
 }

@@ -31,7 +31,7 @@ enum store_op {
     /* plain commands */
     STORE_LEASE_RENEW, /* PEXPIRE alone; answers GONE when the lease had run out */
     STORE_LEASE_READ,  /* is there a lease of `replica`? OK + text = its generation, or NOT_FOUND */
-    STORE_LEASE_DROP,  /* at a clean end: lease, held, quarantine and membership */
+    STORE_LEASE_DROP,  /* at a clean end: lease, held, quarantine, confirmation and membership */
     STORE_FIND_CLAIM,  /* SET NX of id -> root. OK: new; EXISTS + text = the root that has it, which
                           may be this one: then it was renewed */
     STORE_FIND_READ,   /* OK + text = root, or NOT_FOUND */
@@ -45,8 +45,11 @@ enum store_op {
     STORE_ROOT_COUNTS, /* number = live runs, epoch = bans; NOT_FOUND: the key is gone */
     STORE_REPLICA_ADD,
     STORE_REPLICAS_READ, /* list of (replica, score) */
-    STORE_LOSS_COUNT, /* note a loss of `replica` (number 0: none); answers how many replicas were
-                         lost in the last 10 min and are listed no more */
+    STORE_LOSS_COUNT,  /* note a loss of `replica` (number 0: none); answers how many replicas were
+                          lost in the last 10 min and are listed no more */
+    STORE_CONFIRM_ADD, /* an operator says that `replica` is really gone */
+    STORE_CONFIRM_DROP,
+    STORE_CONFIRM_READ,    /* OK + list of replicas */
     STORE_QUARANTINE_ADD,  /* `replica` takes no new runs: SIGKILL has failed there */
     STORE_QUARANTINE_DROP, /* number = 1: it was in the list */
     STORE_QUARANTINE_READ, /* OK + list of replicas */

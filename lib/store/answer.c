@@ -385,6 +385,7 @@ static bool read_reply(enum store_op op, const redisReply *reply, struct answer_
         return read_items(op, reply, room, out);
     case STORE_HELD_READ:
     case STORE_QUARANTINE_READ:
+    case STORE_CONFIRM_READ:
         return read_list(reply, false, room, out);
     case STORE_ROOTS_READ:
     case STORE_REPLICAS_READ:
@@ -414,6 +415,8 @@ static bool read_reply(enum store_op op, const redisReply *reply, struct answer_
     case STORE_LEASE_DROP:
     case STORE_HELD_ADD:
     case STORE_HELD_DROP:
+    case STORE_CONFIRM_ADD:
+    case STORE_CONFIRM_DROP:
     case STORE_QUARANTINE_ADD:
     case STORE_QUARANTINE_DROP:
     case STORE_ROOT_ADD:

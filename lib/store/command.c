@@ -5,7 +5,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-enum { LEASE_DROP_STEPS = 4 };
+enum { LEASE_DROP_STEPS = 5 };
 
 static void add(struct command *c, struct str word)
 {
@@ -288,10 +288,8 @@ static void make_lease_drop(struct command *c, const struct keyspace *keys,
         const char *verb, *kind;
         bool is_a_list; /* of replicas */
     } of[LEASE_DROP_STEPS] = {
-        {"DEL", "replica:", false},
-        {"DEL", "held:", false},
-        {"SREM", "quarantined", true},
-        {"ZREM", "replicas", true},
+        {"DEL", "replica:", false},  {"DEL", "held:", false},    {"SREM", "quarantined", true},
+        {"SREM", "confirmed", true}, {"ZREM", "replicas", true},
     };
     struct str name = of[step].is_a_list ? STR_NONE : call->replica;
     plain(c, of[step].verb, key_of(c, keys, of[step].kind, name));
@@ -306,6 +304,7 @@ static bool make_replica_command(struct command *c, const struct keyspace *keys,
     struct str held = key_of(c, keys, "held:", call->replica);
     struct str replicas = key_of(c, keys, "replicas", STR_NONE);
     struct str quarantined = key_of(c, keys, "quarantined", STR_NONE);
+    struct str confirmed = key_of(c, keys, "confirmed", STR_NONE);
     switch (call->op) {
     case STORE_LEASE_RENEW:
         plain(c, "PEXPIRE", lease);
@@ -316,6 +315,14 @@ static bool make_replica_command(struct command *c, const struct keyspace *keys,
         return true;
     case STORE_LEASE_DROP:
         make_lease_drop(c, keys, call, step);
+        return true;
+    case STORE_CONFIRM_ADD:
+    case STORE_CONFIRM_DROP:
+        plain(c, call->op == STORE_CONFIRM_ADD ? "SADD" : "SREM", confirmed);
+        add(c, call->replica);
+        return true;
+    case STORE_CONFIRM_READ:
+        plain(c, "SMEMBERS", confirmed);
         return true;
     case STORE_QUARANTINE_ADD:
     case STORE_QUARANTINE_DROP:

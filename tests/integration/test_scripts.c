@@ -839,6 +839,12 @@ static void leases_losses_locks_and_lists(void **state)
     assert_int_equal(replicas.list_count, 1);
     TEXT_IS(replicas.list[0], "R9");
     assert_int_equal(replicas.score[0], 1767225600000);
+    call.op = STORE_CONFIRM_ADD;
+    SAYS(ask(call), ok);
+    call.op = STORE_CONFIRM_READ;
+    TEXT_IS(ask(call).list[0], "R9");
+    call.op = STORE_CONFIRM_DROP;
+    assert_int_equal(ask(call).number, 1);
     call.op = STORE_QUARANTINE_DROP;
     assert_int_equal(ask(call).number, 0);
     call.op = STORE_QUARANTINE_ADD;

@@ -387,6 +387,7 @@ static bool only_reads(enum store_op op)
     case STORE_FIND_READ:
     case STORE_HELD_READ:
     case STORE_QUARANTINE_READ:
+    case STORE_CONFIRM_READ:
     case STORE_ROOTS_READ:
     case STORE_ROOT_COUNTS:
     case STORE_AUDIT_READ:

@@ -239,6 +239,7 @@ static void drop_lease(struct model *model, const struct store_call *call, struc
         if (str_eq(keys->member[i].key, held))
             keys->member[i] = keys->member[--keys->member_count];
     member_drop(model, pool_keep(model, STR("quarantined")), call->replica, out);
+    member_drop(model, pool_keep(model, STR("confirmed")), call->replica, out);
     member_drop(model, pool_keep(model, STR("replicas")), call->replica, out);
 }
 
@@ -285,6 +286,7 @@ static bool plain_list(struct model *model, const struct store_call *call, struc
 {
     struct str replicas = pool_keep(model, STR("replicas"));
     struct str quarantined = pool_keep(model, STR("quarantined"));
+    struct str confirmed = pool_keep(model, STR("confirmed"));
     switch (call->op) {
     case STORE_LEASE_DROP:
         drop_lease(model, call, out);
@@ -297,6 +299,15 @@ static bool plain_list(struct model *model, const struct store_call *call, struc
         return true;
     case STORE_HELD_READ:
         list_members(model, key_of(model, "held", call->replica), 0, SIZE_MAX, out);
+        return true;
+    case STORE_CONFIRM_ADD:
+        member_add(model, confirmed, call->replica, 0, out);
+        return true;
+    case STORE_CONFIRM_DROP:
+        member_drop(model, confirmed, call->replica, out);
+        return true;
+    case STORE_CONFIRM_READ:
+        list_members(model, confirmed, 0, SIZE_MAX, out);
         return true;
     case STORE_QUARANTINE_ADD:
         member_add(model, quarantined, call->replica, 0, out);

@@ -472,6 +472,68 @@ static void when_a_fifth_of_the_fleet_is_gone_nobody_is_lost(void **state)
     assert_int_equal(run_of(world, "r2", "r2")->state, RUN_LOST);
 }
 
+static void three_of_three_go(struct world *world, bool another_sweeps)
+{
+    static const char *const names[] = {"r0", "r1", "r2"};
+    const struct store_call lock = {
+        .op = STORE_LOCK, .id = STR("sweep"), .replica = STR("b2"), .span = {600000}};
+    if (another_sweeps)
+        call(world, lock);
+    link_up(world);
+    for (size_t i = 0; i < 3; i++) {
+        replica(world, i, names[i]);
+        start(world, names[i], names[i], names[i], 0, SPAN_NONE);
+    }
+    pass(world, 5000);
+    for (size_t i = 0; i < 3; i++)
+        world->alive[i] = NULL;
+    pass(world, 100000);
+    assert_int_equal(broker_holds_lock(world->broker), !another_sweeps);
+}
+
+/* Whichever broker is asked: it knows, and what it is told reaches the one that sweeps. */
+static void a_broker_that_does_not_sweep_passes_the_operator_on(void **state)
+{
+    struct world *world = *state;
+    three_of_three_go(world, true);
+    assert_true(broker_sweep_suspended(world->broker));
+    feed(world, (struct broker_event){.kind = BROKER_CONFIRM_LOSSES});
+    pass(world, 10000);
+    assert_int_equal(run_of(world, "r1", "r1")->state, RUN_RUNNING); /* the other's business */
+    assert_int_equal(call(world, (struct store_call){.op = STORE_CONFIRM_READ}).list_count, 3);
+}
+
+static void what_another_broker_was_told_is_heeded(void **state)
+{
+    struct world *world = *state;
+    three_of_three_go(world, false);
+    assert_true(broker_sweep_suspended(world->broker));
+    call(world, (struct store_call){.op = STORE_CONFIRM_ADD, .replica = STR("r0")});
+    call(world, (struct store_call){.op = STORE_CONFIRM_ADD, .replica = STR("r2")});
+    pass(world, 10000);
+    assert_int_equal(run_of(world, "r0", "r0")->state, RUN_LOST);
+    assert_int_equal(run_of(world, "r1", "r1")->state, RUN_RUNNING);
+    assert_int_equal(run_of(world, "r2", "r2")->state, RUN_LOST);
+    assert_int_equal(call(world, (struct store_call){.op = STORE_CONFIRM_READ}).list_count, 0);
+}
+
+/* Else it would be lost without a question the next time. */
+static void who_comes_back_is_not_confirmed_any_more(void **state)
+{
+    struct world *world = *state;
+    three_of_three_go(world, true);
+    feed(world, (struct broker_event){.kind = BROKER_CONFIRM_LOSSES});
+    pass(world, 1000);
+    world->alive[0] = "r0";
+    pass(world, 10000);
+    call(world, (struct store_call){
+                    .op = STORE_LOCK, .id = STR("sweep"), .replica = STR("b2"), .span = {1}});
+    pass(world, 10000);
+    assert_true(broker_holds_lock(world->broker));
+    assert_int_equal(call(world, (struct store_call){.op = STORE_CONFIRM_READ}).list_count, 0);
+    assert_int_equal(run_of(world, "r0", "r0")->state, RUN_RUNNING);
+}
+
 static void an_operator_may_say_that_they_are_really_gone(void **state)
 {
     static const char *const names[] = {"r0", "r1", "r2"};
@@ -707,6 +769,9 @@ int main(void)
         STORY(any_trouble_with_redis_restarts_the_two_leases),
         STORY(when_a_fifth_of_the_fleet_is_gone_nobody_is_lost),
         STORY(an_operator_may_say_that_they_are_really_gone),
+        STORY(a_broker_that_does_not_sweep_passes_the_operator_on),
+        STORY(what_another_broker_was_told_is_heeded),
+        STORY(who_comes_back_is_not_confirmed_any_more),
         STORY(two_of_three_are_lost_however_often_that_was_noted),
         STORY(a_third_one_within_ten_minutes_is_too_many),
         STORY(what_continues_is_only_suspect_for_a_while_longer),
