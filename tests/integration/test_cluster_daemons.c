@@ -28,7 +28,7 @@ static int begin(void **state)
              "redis+cluster://127.0.0.1:%d,127.0.0.1:%d,127.0.0.1:%d", nodes.node[0].port,
              nodes.node[1].port, nodes.node[2].port);
     snprintf(url, sizeof url, "--redis-url=%s", address.url);
-    const char *const args[] = {url, "--listen=127.0.0.1:0", "--retransmit=300ms", NULL};
+    const char *const args[] = {url, "--listen=127.0.0.1:0", "--retransmit=60s", NULL};
     sidecar_start(&ann, &address, NULL);
     sidecar_start(&bob, &address, NULL);
     service_start(&broker, "brakewire-broker", true, args);
