@@ -118,8 +118,8 @@ class World:
     async def verdict(self, within=12.0, server=None):
         if self.judge.sampling:
             self.judge.sampling.cancel()
-        await self.judge.settle(within)
-        await self.judge.settle_records(server=server)
+        await self.judge.settle(3 if self.sabotage else within) # what is deaf stays deaf
+        await self.judge.settle_records(3 if self.sabotage else 6, server)
         self.judge.judge_records(server)
         self.judge.judge_claims()
         for daemon in self.house.agentds + self.house.brokers:

@@ -54,6 +54,7 @@ async def cancel_races_with_ends(world):
     roots, replies = world.forest.roots()[:10], {}
 
     async def end(run):
+        await asyncio.sleep(world.forest.random.uniform(0, 0.1)) # somewhere among the cancels
         replies[run.id] = await run.agent.order("end", run=run.id, state="success")
 
     daemons = world.house.brokers + world.house.agentds
