@@ -164,6 +164,20 @@ class Server(Process):
                 os.unlink(os.path.join(folder, name))
 
 
+class Sentinel(Process):
+    """It watches `master` under the name "brakewire", with others like it."""
+
+    def __init__(self, house, name, room, master):
+        super().__init__(house, name, room)
+        self.file = os.path.join(house.folder, name + ".conf")
+        with open(self.file, "w", encoding="ascii") as out:
+            out.write(f"port 26379\nprotected-mode no\ndir {house.folder}\n"
+                      f"sentinel monitor brakewire {master.room.address} 6379 2\n"
+                      "sentinel down-after-milliseconds brakewire 1000\n"
+                      "sentinel failover-timeout brakewire 5000\n")
+        self.launch([house.server_program, self.file, "--sentinel"])
+
+
 class Daemon(Process):
     def __init__(self, house, program, name, room, options):
         super().__init__(house, name, room)
@@ -193,7 +207,7 @@ class House:
 
     def __init__(self, folder, build, server_program):
         self.folder, self.build, self.server_program = folder, build, server_program
-        self.all_rooms = []
+        self.all_rooms, self.sentinels = [], []
         self.story, self.rooms, self.servers, self.agentds, self.brokers = [], 0, [], [], []
         self.began = time.monotonic()
         ip_batch("link set lo up", "link add street type bridge",
@@ -231,6 +245,10 @@ class House:
         server = Server(self, f"redis{len(self.servers)}", self.room(), options, disk_mib)
         self.servers.append(server)
         return server
+
+    def sentinel(self, master):
+        self.sentinels.append(Sentinel(self, f"sentinel{len(self.sentinels)}", self.room(), master))
+        return self.sentinels[-1]
 
     @staticmethod
     def flags(defaults, more):

@@ -54,6 +54,7 @@ class Judge:
         self.own_reasons = set()   # reasons of bans that the fleet itself may place
         self.ended = set()         # runs that the harness let end by themselves
         self.healed_at = None
+        self.masters = lambda: [house.redis] # who has the trees, if there are several
         self.seen_letters, self.sampling = {}, None
         self.read_to, self.told, self.ending, self.again_told = 0, {}, {}, {}
 
@@ -154,15 +155,20 @@ class Judge:
     # ---- what Redis holds ------------------------------------------------------------------
 
     def trees(self, server=None):
-        server = server or self.house.redis
         found = {}
+        for each in [server] if server else self.masters():
+            self.read_trees(each, found)
+        return found
+
+    @staticmethod
+    def read_trees(server, found):
         cursor = b"0"
         while True:
             cursor, keys = server.ask("SCAN", cursor, "MATCH", "bw:{*}", "COUNT", "1000", "TYPE", "hash")
             for key in keys:
                 found[key[4:-1].decode()] = Tree(server.ask("HGETALL", key))
             if cursor == b"0":
-                return found
+                return
 
     def is_open(self, run, record):
         """Not yet what it must become. The run of a dead agent, without a process that could be

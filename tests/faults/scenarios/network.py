@@ -4,6 +4,7 @@ import asyncio
 import time
 
 from . import scenario
+from forest import Run
 
 
 @scenario
@@ -76,5 +77,30 @@ async def half_open_is_noticed(world):
     await world.cancel_trees(world.forest.roots()[4:7], world.house.brokers[1:])
     for room in [daemon.room for daemon in cut] + [redis.room]:
         room.heal()
+    world.healed()
+    await world.verdict()
+
+
+@scenario
+async def isolated_runs(world):
+    """An agentd is cut off for longer than its lease and back before it is declared lost: runs with
+    when_isolated = cancel have stopped, with what is below them; the others went on."""
+    await world.settled_fleet(trees=8, agentd={"lease": "3s"}, broker={"lease": "3s"})
+    agent, others = world.forest.agents[0], world.forest.agents[1:]
+    tops = {"cancel": [], "continue": []}
+    for word, roots in tops.items():
+        for _ in range(10):
+            top = Run(None, agent, {"after_ms": 2})
+            await world.forest.start_run(top, when_isolated=word)
+            below = Run(top, world.forest.random.choice(others), {"after_ms": 2})
+            await world.forest.start([below])
+            roots.append(top)
+    world.judge.own_reasons.add("isolated")
+    agent.agentd.room.cut("both")
+    for top in tops["cancel"]:
+        world.forest.imply(top, "isolated")
+    await world.until(lambda: all(top.id in world.judge.read_story() for top in tops["cancel"]),
+                      "those that must not go on alone to be told", within=5.5)
+    agent.agentd.room.heal()
     world.healed()
     await world.verdict()
