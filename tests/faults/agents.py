@@ -109,6 +109,8 @@ class Agent:
 
     async def register_again(self):
         for run in [r for r in self.runs.values() if not r.over]:
+            if run.process is not None and run.process.poll() is not None:
+                continue # it was killed, as it should be, while nobody was there to say so
             answer = await self.insist("POST", "/v1/runs", {**run.body, "run_id": run.id}, run.id)
             if answer.status in (200, 201):
                 run.epoch = answer.body["epoch"]

@@ -185,6 +185,10 @@ class Daemon(Process):
         self.argv = [os.path.join(house.build, "bin", program), f"--socket={self.socket}",
                      "--log-level=info", *options]
 
+    def upgrade(self, program):
+        """Another program from its next start on."""
+        self.argv[0] = os.path.join(self.house.build, "bin", program)
+
     def begin(self):
         self.launch(self.argv)
 
@@ -255,21 +259,21 @@ class House:
         return [f"--{name}={value}" for name, value in {**defaults, **more}.items()
                 if value is not None]
 
-    def agentd(self, server=None, room=None, **options):
+    def agentd(self, server=None, room=None, program="brakewire-agentd", **options):
         url = {"redis-url": (server or self.servers[0]).url}
         flags = self.flags({**url, **self.AGENTD_OPTIONS},
                            {k.replace("_", "-"): v for k, v in options.items()})
-        daemon = Daemon(self, "brakewire-agentd", f"agentd{len(self.agentds)}",
+        daemon = Daemon(self, program, f"agentd{len(self.agentds)}",
                         room or self.room(), flags)
         self.agentds.append(daemon)
         daemon.begin()
         return daemon
 
-    def broker(self, server=None, **options):
+    def broker(self, server=None, program="brakewire-broker", **options):
         url = {"redis-url": (server or self.servers[0]).url}
         flags = self.flags({**url, **self.BROKER_OPTIONS},
                            {k.replace("_", "-"): v for k, v in options.items()})
-        daemon = Daemon(self, "brakewire-broker", f"broker{len(self.brokers)}", self.room(), flags)
+        daemon = Daemon(self, program, f"broker{len(self.brokers)}", self.room(), flags)
         self.brokers.append(daemon)
         daemon.begin()
         return daemon

@@ -92,6 +92,35 @@ async def random_torment(world):
 
 
 @scenario
+async def rolling_upgrade(world):
+    """Three agentds and a broker write the next version of the messages beside three and one that
+    do not know it; then the old ones are replaced, one after the other. Every cancel by any of them
+    reaches everybody, and nobody else is stopped."""
+    house = world.house
+    world.judge.versions = (1, 2)
+    house.server()
+    for number in range(6):
+        house.agentd(drain="200ms", program="brakewire-agentd" + ("-next" if number % 2 else ""))
+    house.broker()
+    house.broker(program="brakewire-broker-next")
+    await world.ready(*house.agentds, *house.brokers)
+    await world.inhabited(trees=16, size=16)
+    world.judge.permit("not_found", who=("agent",)) # a process that died just now
+    world.judge.broken_is_fine = True # an agentd ends between a request and its answer
+    roots = iter(world.forest.roots()[:14])
+    for daemon in house.brokers + house.agentds[:4]:
+        await world.forest.cancel(next(roots), daemon, wait="stopped", timeout_ms=5000)
+    for old in house.agentds[::2] + house.brokers[:1]:
+        old.kill(signal.SIGTERM)
+        await world.forest.cancel(next(roots), house.brokers[1])
+        old.upgrade("brakewire-broker-next" if old in house.brokers else "brakewire-agentd-next")
+        old.again()
+        await world.ready(old)
+        await world.forest.insist(next(roots), [old])
+    await world.verdict()
+
+
+@scenario
 async def zombie(world):
     """An agentd is frozen until its runs are lost, and goes on: no checkpoint is granted to them,
     they are told and stop, with what is below them; trees without it never notice."""
