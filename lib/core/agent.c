@@ -123,6 +123,10 @@ static void on_answer(struct agent *agent, const struct agent_event *event)
     case CALL_ASSERT:
         assert_answered(agent, &call, answer);
         break;
+    case CALL_RECLAIM:
+    case CALL_OLD_TOMB:
+        reclaim_answered(agent, &call, answer);
+        break;
     case CALL_END:
         end_answered(agent, &call, answer);
         break;

@@ -166,13 +166,24 @@ static size_t stop_scope(struct agent *agent, struct agent_root *root,
     if (held != NULL) {
         *out = box_share(held->box);
         held->asked_here = held->asked_here || !agent->is_linked;
+        /* also one that was to come with an end: that may be fenced */
+        held->is_confirmed = held->is_confirmed && agent->is_linked;
     }
     box_drop(agent, box);
     return told;
 }
 
-/* Only what is below: each child here gets its own cancel. `out` is the last one's; NULL when one
- * of them is not held. */
+/* The id right below `target` on the way to the end of `path`; "" when it is not known. */
+static struct str child_on_the_way(struct str path, struct str target)
+{
+    for (struct str rest = path; rest.at != NULL;)
+        if (str_eq(str_cut(&rest, '.'), target))
+            return rest.at != NULL ? str_cut(&rest, '.') : STR_NONE;
+    return STR_NONE;
+}
+
+/* Only what is below: each child that is here, or has something here, gets its own cancel. `out` is
+ * the last one's; NULL when one of them is not held. */
 static size_t stop_children(struct agent *agent, struct agent_root *root,
                             const struct cancel_record *record, struct record_box **out)
 {
@@ -181,11 +192,11 @@ static size_t stop_children(struct agent *agent, struct agent_root *root,
     *out = NULL;
     LIST_EACH (at, then, &root->runs) {
         struct agent_run *run = LIST_OWNER(at, struct agent_run, in_root);
-        if (!run_is_live(run->state) || !str_eq(path_parent(run->path), record->target))
-            continue;
         struct cancel_record child = *record;
         struct record_box *box = NULL;
-        child.target = run->id;
+        child.target = child_on_the_way(run->path, record->target);
+        if (!run_is_live(run->state) || child.target.len == 0)
+            continue;
         told += stop_scope(agent, root, &child, &box);
         are_held = are_held && box != NULL;
         box_drop(agent, *out);

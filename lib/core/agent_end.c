@@ -174,9 +174,15 @@ static void end_locally(struct agent *agent, struct agent_run *run, enum run_sta
         sync_retry_later(agent);
 }
 
+/* In the epoch that it holds, the end would be that of the life that it goes on from. */
+static bool must_be_adopted(const struct agent_run *run)
+{
+    return run->may_adopt && !run->was_confirmed;
+}
+
 void end_send(struct agent *agent, struct agent_run *run, enum run_state state, uint64_t ask)
 {
-    if (!agent->is_linked) {
+    if (!agent->is_linked || must_be_adopted(run)) {
         end_locally(agent, run, state, ask);
         return;
     }
@@ -201,6 +207,11 @@ void end_abandoned(struct agent *agent, struct agent_run *run, uint32_t epoch)
  * link that was promised while Redis was away comes before the end: a ban finds it either way. */
 void end_resend(struct agent *agent, struct agent_run *run)
 {
+    if (must_be_adopted(run)) {
+        assert_send(agent, run, true);
+        run->end_waits = true;
+        return;
+    }
     if (!run->was_confirmed)
         assert_send(agent, run, true);
     links_resend(agent, run);
@@ -210,6 +221,17 @@ void end_resend(struct agent *agent, struct agent_run *run)
                          .is_sync = true,
                          .is_repeat = !run->was_confirmed};
     call_end(agent, run, &about);
+}
+
+void end_after_adoption(struct agent *agent, struct agent_run *run, enum store_verdict said)
+{
+    bool is_ours = said == SAID_ADOPTED || said == SAID_STOP;
+    bool is_not = said == SAID_FENCED || said == SAID_OVER || said == SAID_UNAUTHORIZED;
+    run->end_waits = false; /* an answer that says neither: it is sent again like other ends */
+    if (is_ours)
+        end_resend(agent, run);
+    run->is_end_confirmed = run->is_end_confirmed || is_not;
+    root_quieten(agent, run->root);
 }
 
 static void end_unknown(struct agent *agent, struct call *call)

@@ -234,9 +234,21 @@ struct record_box *hold(struct agent *agent, struct record_box *box, bool is_con
 }
 
 /* ---- telling a Redis that does not have it ------------------------------------------------- */
+/* A tombstone of an id that nobody had seen: starts look for it only where bw:find says so. */
+static void claim_tombstone(struct agent *agent, const struct held *held)
+{
+    struct str target = held->box->record.target;
+    bool is_tomb = str_eq(held->box->record.root, target) && run_find(agent, target) == NULL;
+    if (!is_tomb || id_is_minted(target))
+        return;
+    struct store_call *claim = want_silent_call(agent, STORE_FIND_CLAIM);
+    claim->id = claim->root = target;
+}
+
 void held_send(struct agent *agent, struct held *held)
 {
     held->is_on_its_way = true;
+    claim_tombstone(agent, held);
     struct call about = {.kind = CALL_CANCEL, .root = held->root, .held = held, .is_sync = true};
     struct store_call *call = want_call(agent, STORE_CANCEL, &about);
     call->run = held->box->record.target;

@@ -159,6 +159,8 @@ struct agent_run {
     bool is_unkillable;  /* and lives */
     bool is_isolated;    /* stopped for that, and Redis does not know the reason */
     bool may_adopt;      /* it goes on with a run, and Redis could not be asked */
+    bool claim_is_open;  /* its id may be buried in a tree of its own, and that is not settled */
+    bool end_waits;      /* for the adoption: until then the end would be the other life's */
     bool ladder_goes_on; /* although the run is over: it may not be alive */
     bool process_is_open, process_has_exited, was_signalled;
     struct instant claimed_at;
@@ -185,6 +187,8 @@ enum call_kind {
     CALL_OWNER,
     CALL_ADOPT, /* starts */
     CALL_ASSERT,
+    CALL_RECLAIM,
+    CALL_OLD_TOMB,
     CALL_END,
     CALL_REPORT,
     CALL_RECONCILE,
@@ -430,6 +434,7 @@ void process_exit_due(struct agent *agent, struct agent_run *run);
 
 /* ---- agent_end.c ---- */
 void end_asked(struct agent *agent, const struct agent_event *event);
+void end_after_adoption(struct agent *agent, struct agent_run *run, enum store_verdict said);
 void end_send(struct agent *agent, struct agent_run *run, enum run_state state, uint64_t ask);
 /* Nobody carries it any more, and nobody will. */
 void end_abandoned(struct agent *agent, struct agent_run *run, uint32_t epoch);
@@ -501,6 +506,7 @@ void verdict_apply(struct agent *agent, struct agent_run *run, const struct verd
 void run_is_forgotten(struct agent *agent, struct agent_run *run);
 void assert_send(struct agent *agent, struct agent_run *run, bool is_sync);
 void assert_answered(struct agent *agent, struct call *call, const struct store_answer *answer);
+void reclaim_answered(struct agent *agent, struct call *call, const struct store_answer *answer);
 void reconcile_answered(struct agent *agent, struct call *call, const struct store_answer *answer);
 
 /* ---- agent_ask.c, agent_link.c ---- */

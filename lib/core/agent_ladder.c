@@ -330,11 +330,13 @@ void process_exited(struct agent *agent, struct agent_run *run)
 }
 
 /* Whoever carried it has had time to say how it ended. While it is being stopped and something is
- * left, that is waited for. */
+ * left that will be signalled, that is waited for. */
 void process_exit_due(struct agent *agent, struct agent_run *run)
 {
+    bool is_signalled_next =
+        is_being_stopped(agent, run) && run->process_is_open && agent->options.mode == MODE_ENFORCE;
     run->exit_due = INSTANT_NEVER;
-    if (run_is_live(run->state) && !(is_being_stopped(agent, run) && run->process_is_open))
+    if (run_is_live(run->state) && !is_signalled_next)
         end_stopped(agent, run);
     run_set_due(agent, run);
 }

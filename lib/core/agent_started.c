@@ -258,6 +258,9 @@ static void on_exists(struct agent *agent, struct agent_run *run, const struct s
     start->stored_epoch = answer->epoch;
     if (answer->owner.len <= NAME_MAX_BYTES && answer->owner.len > 0)
         memcpy(start->owner, answer->owner.at, answer->owner.len);
+    /* What our own earlier life was adopted to meanwhile, its client need not know. */
+    if (start->replaces && str_is(answer->owner, agent->replica))
+        start->epoch = answer->epoch;
     if (start->epoch == 0) {
         start_refuse(agent, run, PROBLEM_CONFLICT, NULL, NULL);
     } else if (start->takeover || str_is(answer->owner, agent->replica)) {

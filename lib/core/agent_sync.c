@@ -55,7 +55,7 @@ static void gather_runs(struct agent *agent)
             links_follow(agent, run); /* what could not be asked for while Redis was away */
         if (!run_is_listed_live(run))
             continue;
-        if (run->is_confirmed) {
+        if (run->is_confirmed && !run->claim_is_open) {
             report_again(agent, run);
             continue;
         }
@@ -219,7 +219,8 @@ static void forget_confirmations(struct agent *agent)
     for (struct agent_run *run; (run = map_next(&agent->runs, &at)) != NULL;) {
         run->is_confirmed = run->is_doubted = run->freeze_is_confirmed = false;
         run->reported = 0;
-        run->is_end_confirmed = run->is_end_confirmed && !run->ended_here;
+        bool is_ours_to_say = run->ended_here && !run->is_fenced;
+        run->is_end_confirmed = run->is_end_confirmed && !is_ours_to_say;
         for (size_t i = 0; i < run->link_count; i++)
             run->links[i].is_written = false;
     }

@@ -113,7 +113,7 @@ void cancel_seen(struct agent *agent, const struct agent_event *event)
 {
     struct agent_root *root = root_find(agent, event->root);
     if (!str_eq(event->record->root, event->root) || !id_is_valid(event->record->target)) {
-        want_count(agent, COUNT_MALFORMED, PROBLEM_NONE, (struct wall){0});
+        garbage_seen(agent, event->root); /* or a tombstone, brought from a tree of its own */
         return;
     }
     if (root == NULL)

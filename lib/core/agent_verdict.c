@@ -44,6 +44,7 @@ static void end_this_life(struct agent *agent, struct agent_run *run, const char
 static void fenced(struct agent *agent, struct agent_run *run, const struct verdict *verdict)
 {
     run->is_fenced = true;
+    run->is_end_confirmed = run->is_end_confirmed || run_is_over(run->state); /* not ours to say */
     end_this_life(agent, run, "fenced", verdict, RUN_LOST);
 }
 
@@ -146,19 +147,29 @@ void verdict_apply(struct agent *agent, struct agent_run *run, const struct verd
 }
 
 /* ---- assert -------------------------------------------------------------------------------- */
-static void call_assert(struct agent *agent, struct agent_run *run, bool is_sync, bool adopts)
+/* The id may have been cancelled under itself while Redis did not know whose it is. */
+static void claim_again(struct agent *agent, struct agent_run *run)
+{
+    struct call about = {.kind = CALL_RECLAIM, .run = run};
+    struct store_call *claim = want_call(agent, STORE_FIND_CLAIM, &about);
+    claim->id = run->id;
+    claim->root = str_of(run->root->id);
+    claim->run = STR_NONE;
+    run->claimed_at = agent->now;
+    run->claim_is_open = true;
+}
+
+/* NULL: one is on its way. */
+static struct store_call *call_assert(struct agent *agent, struct agent_run *run, bool is_sync,
+                                      bool adopts, bool claims)
 {
     if (run->is_asserting)
-        return;
+        return NULL;
     run->is_asserting = true;
     agent->asserts_open++;
     root_list(agent, run->root);
-    if (run->is_claimed) {
-        struct store_call *claim = want_silent_call(agent, STORE_FIND_CLAIM);
-        claim->id = run->id;
-        claim->root = str_of(run->root->id);
-        run->claimed_at = agent->now;
-    }
+    if (run->is_claimed && claims)
+        claim_again(agent, run);
     root_announce(agent, run);
     struct call about = {.kind = CALL_ASSERT, .run = run, .is_sync = is_sync};
     struct store_call *call = want_call(agent, STORE_ASSERT, &about);
@@ -170,20 +181,82 @@ static void call_assert(struct agent *agent, struct agent_run *run, bool is_sync
     call->deadline = run_deadline_left(agent, run);
     call->token_hash = str_of(run->client->hash);
     call->adopt = adopts;
+    return call;
 }
 
 void assert_send(struct agent *agent, struct agent_run *run, bool is_sync)
 {
-    call_assert(agent, run, is_sync, false);
+    (void)call_assert(agent, run, is_sync, false, true);
+}
+
+/* Its tombstone lies in a tree of its own: the run brings it home. */
+static void assert_with_tomb(struct agent *agent, struct agent_run *run, struct str tomb)
+{
+    struct store_call *call = call_assert(agent, run, false, false, false);
+    if (call == NULL)
+        return; /* which claims, and finds it again */
+    call->tombstone_id = run->id;
+    call->tombstone = keep_str(agent, tomb);
+}
+
+/* Somebody was about to leave a tombstone, and could not. */
+static void claim_what_nobody_has(struct agent *agent, const struct agent_run *run)
+{
+    struct store_call *drop = want_silent_call(agent, STORE_FIND_DROP);
+    drop->id = drop->root = run->id;
+    struct store_call *claim = want_silent_call(agent, STORE_FIND_CLAIM);
+    claim->id = run->id;
+    claim->root = str_of(run->root->id);
+}
+
+static void look_for_tomb(struct agent *agent, struct agent_run *run)
+{
+    struct call about = {.kind = CALL_OLD_TOMB, .run = run};
+    struct store_call *peek = want_call(agent, STORE_PEEK, &about);
+    peek->root = peek->run = run->id;
+}
+
+static void tomb_answered(struct agent *agent, struct agent_run *run,
+                          const struct store_answer *answer)
+{
+    bool is_tomb =
+        answer->state == RUN_NEVER && answer->record.len > 0 && str_eq(answer->ban, run->id);
+    if (answer->verdict == SAID_OK && is_tomb) {
+        assert_with_tomb(agent, run, answer->record); /* settled when that says `stop` */
+        return;
+    }
+    if (answer->verdict == SAID_UNKNOWN)
+        claim_what_nobody_has(agent, run);
+    run->claim_is_open = answer->verdict != SAID_OK && answer->verdict != SAID_UNKNOWN;
+}
+
+void reclaim_answered(struct agent *agent, struct call *call, const struct store_answer *answer)
+{
+    struct agent_run *run = call->run;
+    bool is_own_root = answer->verdict == SAID_EXISTS && str_eq(answer->text, run->id)
+                       && !str_is(run->id, run->root->id);
+    if (!run_is_listed_live(run))
+        return;
+    if (call->kind == CALL_OLD_TOMB)
+        tomb_answered(agent, run, answer);
+    else if (is_own_root)
+        look_for_tomb(agent, run);
+    else
+        run->claim_is_open = answer->verdict != SAID_OK && answer->verdict != SAID_EXISTS;
+    if (answer->verdict == SAID_UNWRITABLE)
+        sync_retry_later(agent);
 }
 
 /* The life before still stands in Redis, in the very epoch that this one was to go on from. */
 static bool adopts_now(struct agent *agent, struct agent_run *run, uint32_t stored_epoch)
 {
-    bool is_free = run->may_adopt && stored_epoch == run->epoch && run_is_listed_live(run);
+    bool has_end = run_is_over(run->state) && run->ended_here && !run->is_end_confirmed;
+    bool is_wanted = run_is_listed_live(run) || has_end;
+    bool is_free = run->may_adopt && stored_epoch == run->epoch && is_wanted;
     run->may_adopt = false;
+    run->end_waits = is_free && has_end;
     if (is_free)
-        call_assert(agent, run, true, true);
+        (void)call_assert(agent, run, true, true, true);
     return is_free;
 }
 
@@ -206,6 +279,7 @@ void assert_answered(struct agent *agent, struct call *call, const struct store_
     switch (answer->verdict) {
     case SAID_ADOPTED:
     case SAID_STOP:
+        run->claim_is_open = run->claim_is_open && answer->verdict != SAID_STOP;
         sync_it_writes(agent);
         below_nobody(agent, run, answer->flags);
         verdict_apply(agent, run, &verdict);
@@ -230,6 +304,8 @@ void assert_answered(struct agent *agent, struct call *call, const struct store_
         sync_retry_later(agent);
         break;
     }
+    if (run->end_waits && !run->is_asserting && answer->verdict != SAID_OFFLINE)
+        end_after_adoption(agent, run, answer->verdict);
 }
 
 /* ---- reconcile ----------------------------------------------------------------------------- */

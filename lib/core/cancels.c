@@ -317,6 +317,11 @@ static void answered(struct cancels *c, uint64_t token, const struct store_answe
     case FOR_REASSERT:
         reasserted(c, call.held, answer);
         break;
+    case FOR_CLAIM:
+        claimed_again(c, call.held, answer);
+        break;
+    case FOR_NOBODY:
+        break;
     case FOR_REPLICAS:
         replicas_answered(c, answer);
         break;

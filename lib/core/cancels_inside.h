@@ -37,6 +37,8 @@ enum purpose {               /* why a call was sent */
                FOR_FOLLOW,   /* the tree, for its links, after the answer */
                FOR_TREE,     /* a lookout's tree */
                FOR_REASSERT,
+               FOR_CLAIM, /* of the id that is about to be reasserted */
+               FOR_NOBODY,
                FOR_ACKNOWLEDGE,
                FOR_REPLICAS,
                FOR_LEASE
@@ -234,6 +236,7 @@ void recent_note(struct cancels *c, struct str run, struct str root);
 void recent_forget(struct cancels *c, struct str run);
 void hold_issued(struct cancels *c, const struct cancel_record *record, struct str bytes);
 void reassert_all(struct cancels *c);
+void claimed_again(struct cancels *c, const struct held *held, const struct store_answer *answer);
 void reasserted(struct cancels *c, struct held *held, const struct store_answer *answer);
 void memory_expire(struct cancels *c);
 void memory_free(struct cancels *c);

@@ -111,20 +111,47 @@ void memory_expire(struct cancels *c)
     }
 }
 
+/* A tombstone of an id that nobody had seen lies in a tree of its own, and starts look there only
+ * when bw:find says so. */
+static void claim_again(struct cancels *c, struct held *held)
+{
+    struct str id = id_str(&held->run);
+    if (!str_eq(id_str(&held->root), id) || id_is_minted(id))
+        return;
+    struct store_call call = {.op = STORE_FIND_CLAIM, .id = id, .root = id};
+    (void)call_send(c, (struct call){.purpose = FOR_CLAIM, .held = held}, &call);
+}
+
+static struct store_call cancel_again(const struct held *held, struct str root)
+{
+    return (struct store_call){
+        .op = STORE_CANCEL,
+        .root = root,
+        .run = id_str(&held->run),
+        .record = held->record,
+        .grace = held->grace,
+        .force = true,
+        .even_if_over = true,
+    };
+}
+
+/* A run of that id, which had started without Redis, was faster: it is cancelled where it is. Its
+ * claim is answered before the reassertion is, which keeps `held`. */
+void claimed_again(struct cancels *c, const struct held *held, const struct store_answer *answer)
+{
+    if (answer->verdict != SAID_EXISTS || str_eq(answer->text, id_str(&held->root)))
+        return;
+    struct store_call call = cancel_again(held, answer->text);
+    (void)call_send(c, (struct call){.purpose = FOR_NOBODY}, &call);
+}
+
 static void reassert_next(struct cancels *c)
 {
     while (c->reasserting < REASSERT_WINDOW && !list_is_empty(&c->to_reassert)) {
         struct held *held = LIST_OWNER(c->to_reassert.head.next, struct held, in_reassert);
         link_remove(&held->in_reassert);
-        struct store_call call = {
-            .op = STORE_CANCEL,
-            .root = id_str(&held->root),
-            .run = id_str(&held->run),
-            .record = held->record,
-            .grace = held->grace,
-            .force = true,
-            .even_if_over = true,
-        };
+        struct store_call call = cancel_again(held, id_str(&held->root));
+        claim_again(c, held);
         held->sent = call_send(c, (struct call){.purpose = FOR_REASSERT, .held = held}, &call);
         c->reasserting += held->sent ? 1 : 0;
     }

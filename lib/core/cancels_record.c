@@ -158,13 +158,13 @@ void job_found(struct cancels *c, struct job *job, const struct store_answer *an
             root_is_known(c, job, answer->text);
     } else if (ask->root.len > 0) {
         root_is_known(c, job, ask->root);
-    } else if (ask->remember_unknown && ask->dry_run) {
+    } else if (!ask->remember_unknown || !ask->include_self) { /* nothing is below it to cancel */
+        job_refuse(c, job, PROBLEM_NOT_FOUND, "nobody has seen this id");
+    } else if (ask->dry_run) {
         root_is_known(c, job, ask->run);
-    } else if (ask->remember_unknown) {
+    } else {
         struct store_call call = {.op = STORE_REMEMBER, .id = ask->run};
         call_send(c, (struct call){.purpose = FOR_REMEMBER, .job = job}, &call);
-    } else {
-        job_refuse(c, job, PROBLEM_NOT_FOUND, "nobody has seen this id");
     }
 }
 
