@@ -6,12 +6,10 @@
 
 enum { LEASE_MS = 15000, CALLS_OPEN_MAX = 2000 };
 
-bool is_in_scope(const struct sim *sim, const struct sim_run *run, const char *root,
-                 const char *target)
+/* Ids are unique: the tree of the target need not be known. */
+bool is_in_scope(const struct sim_run *run, const char *target)
 {
-    (void)sim;
-    return strcmp(run->root, root) == 0
-           && (strcmp(run->id, target) == 0 || path_has(str_of(run->parents), str_of(target)));
+    return strcmp(run->id, target) == 0 || path_has(str_of(run->parents), str_of(target));
 }
 
 /* ---- what Redis says ------------------------------------------------------------------------ */
@@ -59,11 +57,32 @@ void check_lost(struct sim *sim, const struct known *known, struct str replica)
 }
 
 /* ---- what daemons do ----------------------------------------------------------------------- */
-static bool was_asked(const struct sim *sim, const struct cancel_record *record)
+static bool is_asked_for(const struct sim_cancel *cancel, struct str target, const char *parent)
 {
+    bool is_child = strcmp(cancel->target, parent) == 0;
+    return cancel->includes_self ? str_is(target, cancel->target) : is_child;
+}
+
+/* By the path that the run was started with. */
+static void parent_of(const struct sim_run *run, struct str target, char out[NAME_TEXT_MAX])
+{
+    struct str above = STR_NONE, rest = str_of(run->parents);
+    while (rest.len > 0) {
+        struct str id = str_cut(&rest, '.');
+        if (str_eq(id, target))
+            break;
+        above = id;
+    }
+    copy_text(out, NAME_TEXT_MAX, above);
+}
+
+static bool was_asked(const struct sim *sim, const struct sim_run *run,
+                      const struct cancel_record *record)
+{
+    char parent[NAME_TEXT_MAX];
+    parent_of(run, record->target, parent);
     for (size_t i = 0; i < sim->cancel_count; i++)
-        if (str_is(record->root, sim->cancel[i].root)
-            && str_is(record->target, sim->cancel[i].target))
+        if (is_asked_for(&sim->cancel[i], record->target, parent))
             return true;
     uint16_t place = known_find(sim, record->target);
     return place != NOBODY && sim->known.item[place].was_banned;
@@ -75,13 +94,12 @@ static void check_reason(struct sim *sim, const struct sim_run *run,
 {
     static const char *const own[] = {"deadline", "client_gone", "parent_ended", "fenced",
                                       "isolated"};
-    char target[NAME_TEXT_MAX], root[NAME_TEXT_MAX];
+    char target[NAME_TEXT_MAX];
     copy_text(target, sizeof target, record->target);
-    copy_text(root, sizeof root, record->root);
-    if (!is_in_scope(sim, run, root, target))
+    if (!is_in_scope(run, target))
         violated(sim, "G11: %s is told to stop because of %s", run->id, target);
     check_order_reason(sim, record);
-    if (was_asked(sim, record) || record->hops > 0 || str_is(record->reason, "held"))
+    if (was_asked(sim, run, record) || record->hops > 0 || str_is(record->reason, "held"))
         return;
     for (size_t i = 0; i < sizeof own / sizeof *own; i++)
         if (str_is(record->reason, own[i]))
@@ -117,7 +135,7 @@ void check_told(struct sim *sim, struct node *node, size_t place,
     check_reason(sim, run, record);
     if (run->told_life == node->life)
         violated(sim, "G5: %s is told twice by %s", run->id, node->name);
-    run->told_life = node->life;
+    run->told_life = run->is_between_lives ? 0 : node->life; /* the next life is told for itself */
     promise_stopped(sim, node, place);
 }
 

@@ -15,6 +15,17 @@ size_t run_named(const struct sim *sim, struct str id)
     return SIZE_MAX;
 }
 
+size_t run_at(const struct sim *sim, const struct node *node, struct str id)
+{
+    for (size_t i = sim->run_count; i-- > 0;) {
+        const struct sim_run *run = &sim->run[i];
+        if (str_is(id, run->id) && run->phase != RUN_REFUSED_START
+            && sim->client[run->client].node == node->index)
+            return i;
+    }
+    return SIZE_MAX;
+}
+
 static struct node *node_of(struct sim *sim, const struct sim_run *run)
 {
     return &sim->node[sim->client[run->client].node];
@@ -76,16 +87,17 @@ static struct ask_start start_of(const struct sim *sim, const struct sim_run *ru
     const struct client *client = &sim->client[run->client];
     struct ask_start start = {
         .incarnation = str_of(client->incarnation),
-        .takeover = client->incarnation[0] != '\0',
+        .takeover = client->begins_again || run->adopts > 0,
         .run_id = str_of(run->id),
         .path = str_of(run->parents),
         .path_was_given = run->parents[0] != '\0',
-        .meta = {.agent = str_of(agent_of(place))},
+        .meta = {.agent = str_of(agent_of(run))},
         .deadline = run->deadline,
         .on_end = run->on_end,
+        .on_lost = run->on_lost,
         .on_client_gone = run->on_client_gone,
         .when_isolated = run->when_isolated,
-        .epoch = run->phase == RUN_ALIVE ? run->epoch : 0,
+        .epoch = run->phase == RUN_ALIVE ? run->epoch : run->adopts,
         .stop_count = run->has_process ? 2 : 0,
     };
     start.stop[0] = (struct stop_target){.kind = STOP_NOTIFY, .grace = SPAN_NONE};
@@ -96,19 +108,26 @@ static struct ask_start start_of(const struct sim *sim, const struct sim_run *ru
 
 void client_asks_start(struct sim *sim, size_t place)
 {
+    const struct sim_run *run = &sim->run[place];
+    const struct client *client = &sim->client[run->client];
+    bool is_wanted = run->phase == RUN_ASKED || run->phase == RUN_ALIVE;
+    if (client->is_alive && is_wanted && !run->is_ending)
+        client_retries(sim, place);
+}
+
+void client_retries(struct sim *sim, size_t place)
+{
     struct sim_run *run = &sim->run[place];
     struct node *node = node_of(sim, run);
     struct client *client = &sim->client[run->client];
-    bool is_wanted = run->phase == RUN_ASKED || run->phase == RUN_ALIVE;
-    if (!client->is_alive || !is_wanted || run->is_ending)
-        return;
     if (!is_there(node) || !client->is_connected) {
         later(sim, place, CLIENT_STARTS, RUN_NONE, AGAIN_MS);
         return;
     }
-    if (run->has_process && !run->process_is_alive)
+    if (run->has_process && !run->process_is_alive && run->phase != RUN_DEAD) {
         run->process++;
-    run->process_is_alive = run->has_process;
+        run->process_is_alive = true;
+    }
     struct ask_start start = start_of(sim, run, place);
     size_t ask = ask_open(sim, (struct ask){.kind = ASK_START, .run = place});
     node_feed(sim, node,
@@ -138,6 +157,13 @@ static void end_what_nobody_wants(struct sim *sim, size_t place, const struct ag
     later(sim, place, CLIENT_ENDS, run->ends_as, 0);
 }
 
+/* Its agentd may not have heard yet of a later life. */
+static bool is_latest(const struct sim *sim, const struct sim_run *run, uint32_t epoch)
+{
+    uint16_t known = known_find(sim, str_of(run->id));
+    return known != NOBODY && epoch >= sim->known.item[known].now.epoch;
+}
+
 static void start_answered(struct sim *sim, size_t place, const struct agent_reply *reply)
 {
     struct sim_run *run = &sim->run[place];
@@ -145,7 +171,8 @@ static void start_answered(struct sim *sim, size_t place, const struct agent_rep
         end_what_nobody_wants(sim, place, reply);
         return;
     }
-    switch (reply->problem) {
+    bool is_too_many = reply->problem == PROBLEM_OVERLOADED && run->phase == RUN_ASKED;
+    switch (is_too_many ? PROBLEM_FULL : reply->problem) {
     case PROBLEM_NONE:
         tell(sim, "%s %s%s", run->id, run->phase == RUN_ALIVE ? "is carried on" : "starts",
              reply->is_protected ? "" : " unprotected");
@@ -153,7 +180,8 @@ static void start_answered(struct sim *sim, size_t place, const struct agent_rep
         run->told_life = reply->created ? 0 : run->told_life; /* another life is told for itself */
         run->epoch = reply->epoch;
         run->is_protected = reply->is_protected;
-        run->is_superseded = false;
+        run->is_superseded = run->is_superseded && !is_latest(sim, run, reply->epoch);
+        run->is_between_lives = false;
         run->known_life = node_of(sim, run)->life;
         run_recount(sim, run);
         break;
@@ -214,7 +242,7 @@ static void end_answered(struct sim *sim, size_t place, const struct agent_reply
              reply->pending ? ", pending" : "");
     else
         tell(sim, "%s ends: %s", run->id, problem_code(reply->problem));
-    run->is_settled = true;
+    run->is_settled = reply->problem != PROBLEM_NOT_FOUND;
     run_dies(sim, run);
 }
 
@@ -261,7 +289,8 @@ void cancel_concluded(struct sim *sim, uint64_t key, enum problem problem, bool 
         struct sim_cancel *cancel = &sim->cancel[sim->ask[i].cancel];
         sim->ask[i].ask = 0;
         check_cancel_answer(sim, cancel, problem, result);
-        cancel->is_accepted = cancel->is_accepted || problem == PROBLEM_NONE;
+        cancel->was_unknown = result != NULL && !result->known;
+        cancel->is_accepted = problem == PROBLEM_NONE && !cancel->is_only_counted;
         cancel->is_pending = pending;
         cancel->losses = sim->losses;
         cancel->crashes = sim->crashes;
@@ -273,38 +302,60 @@ void cancel_concluded(struct sim *sim, uint64_t key, enum problem problem, bool 
     }
 }
 
-void cancel_at(struct sim *sim, struct node *node, const char *root, const char *target,
-               const char *reason, struct span grace)
+/* Of an id that only others have named nobody can say in which tree it is. */
+static bool was_seen(const struct known *known)
+{
+    return known->now.state != RUN_NONE && known->now.state != RUN_NEVER;
+}
+
+void cancel_as(struct sim *sim, struct node *node, const struct cancel_ask *asked)
 {
     if (!is_there(node) || sim->cancel_count == CANCELS_MAX)
         return;
     size_t place = sim->cancel_count++;
     struct sim_cancel *cancel = &sim->cancel[place];
-    *cancel = (struct sim_cancel){.losses = sim->losses, .includes_self = true};
-    copy_text(cancel->root, sizeof cancel->root, str_of(root));
-    copy_text(cancel->target, sizeof cancel->target, str_of(target));
-    tell(sim, "%s is asked to cancel %s", node->name, target);
-    size_t key =
-        ask_open(sim, (struct ask){.kind = ASK_CANCEL, .cancel = place, .node = node->index});
-    struct cancel_ask ask = {.ask = sim->ask[key].ask,
-                             .run = str_of(target),
-                             .root = str_of(root),
-                             .reason = str_of(reason),
-                             .by = node->is_broker ? STR("user:sue") : STR("client:sue"),
-                             .grace = grace,
-                             .timeout = SPAN_NONE,
-                             .expect_at_most = -1,
-                             .include_self = true};
+    *cancel = (struct sim_cancel){.losses = sim->losses,
+                                  .includes_self = asked->include_self,
+                                  .is_only_counted = asked->dry_run};
+    uint16_t known = known_find(sim, asked->run);
+    size_t run = run_named(sim, asked->run);
+    struct str root = asked->root.len > 0 ? asked->root
+                      : run != SIZE_MAX   ? str_of(sim->run[run].root)
+                                          : asked->run;
+    copy_text(cancel->root, sizeof cancel->root, root);
+    copy_text(cancel->target, sizeof cancel->target, asked->run);
+    cancel->had_life =
+        known != NOBODY && sim->known.item[known].alive > 0 && was_seen(&sim->known.item[known]);
+    tell(sim, "%s is asked to cancel %s%s%s", node->name,
+         asked->include_self ? "" : "what is below ", cancel->target,
+         asked->dry_run ? ", only to count" : "");
+    struct ask open = {.kind = ASK_CANCEL, .cancel = place, .node = node->index};
+    struct cancel_ask ask = *asked;
+    ask.ask = sim->ask[ask_open(sim, open)].ask;
+    ask.by = node->is_broker ? STR("user:sue") : STR("client:sue");
     if (node->is_broker)
         node_ask_cancel(sim, node, &ask);
     else
         node_feed(sim, node,
                   (struct agent_event){.kind = AGENT_ASKED_CANCEL,
-                                       .ask = sim->ask[key].ask,
+                                       .ask = ask.ask,
                                        .caller = {.operator_ = true},
                                        .cancel = &ask});
-    if (!node->is_broker)
+    if (!node->is_broker && !asked->dry_run && asked->expect_at_most < 0)
         check_local_first(sim, node, cancel);
+}
+
+void cancel_at(struct sim *sim, struct node *node, const char *root, const char *target,
+               const char *reason, struct span grace)
+{
+    cancel_as(sim, node,
+              &(struct cancel_ask){.run = str_of(target),
+                                   .root = str_of(root),
+                                   .reason = str_of(reason),
+                                   .grace = grace,
+                                   .timeout = SPAN_NONE,
+                                   .expect_at_most = -1,
+                                   .include_self = true});
 }
 
 /* ---- fences and links ---------------------------------------------------------------------- */
@@ -410,7 +461,7 @@ void client_registers(struct sim *sim, struct client *client)
     struct agent_run_view view;
     struct instant now = {sim->now};
     while (agent_next_standing(node->agent, str_of(client->hash), &at, now, &view)) {
-        size_t run = run_named(sim, view.run);
+        size_t run = run_at(sim, node, view.run);
         if (run != SIZE_MAX)
             client_hears(sim, run, view.record, SPAN_NONE);
     }
@@ -497,7 +548,7 @@ void process_dies(struct sim *sim, size_t place, bool on)
 
 void process_signalled_here(struct sim *sim, struct node *node, struct str id, int signal)
 {
-    size_t place = run_named(sim, id);
+    size_t place = run_at(sim, node, id);
     if (place == SIZE_MAX)
         violated(sim, "%s signals %.*s, which nobody started", node->name, S(id));
     struct sim_run *run = &sim->run[place];
@@ -528,7 +579,7 @@ static void outlives_its_process(struct sim *sim, size_t place)
     run->client_life++;
     run->told_life = 0;
     run->is_ending = run->was_signalled = run->process_is_alive = false;
-    run->is_superseded = true; /* until it is carried on */
+    run->is_between_lives = true; /* until it is carried on */
     run_recount(sim, run);
     if (node->is_alive && !notices_later(sim, node, FLY_PROCESS, place, NULL))
         feed_process(sim, place, AGENT_PROCESS_EXITED);
@@ -548,7 +599,9 @@ void client_restarts(struct sim *sim, struct client *client)
         return;
     tell(sim, "%s starts over", client->name);
     faulted(sim, FAULT_CLIENT_RESTART);
-    snprintf(client->incarnation, sizeof client->incarnation, "life%u", ++client->life);
+    snprintf(client->incarnation, sizeof client->incarnation, "%s-%u", client->name,
+             ++client->life);
+    client->begins_again = true;
     for (size_t i = 0; i < sim->run_count; i++) {
         if (sim->run[i].client != client->index)
             continue;

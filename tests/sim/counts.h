@@ -22,6 +22,9 @@
     X(CLIENT_RESTART, "a client starts over")                  \
     X(FREEZE, "a daemon freezes")                              \
     X(FREEZE_LONG, "a daemon freezes past its lease")          \
+    X(HALF_OPEN, "a connection is half-open")                  \
+    X(CLOCK_JUMP, "a wall clock jumps")                        \
+    X(REDIS_SLOW, "Redis is slow")                             \
     X(REDIS_RESTART, "Redis restarts, keeping its writes")     \
     X(REDIS_AWAY, "Redis is away")                             \
     X(REDIS_LOSES, "Redis fails over, losing its last writes") \

@@ -20,7 +20,28 @@ static bool missing(struct sim *sim, const char *format, ...)
 static bool must_hold(const struct sim *sim, const struct sim_cancel *cancel)
 {
     bool is_safe = !cancel->is_pending && cancel->losses == sim->losses;
-    return cancel->is_accepted && (is_safe || cancel->crashes == sim->crashes);
+    return cancel->is_accepted && cancel->includes_self
+           && (is_safe || cancel->crashes == sim->crashes);
+}
+
+static struct store_answer peek(struct sim *sim, const struct sim_run *run)
+{
+    struct store_answer answer;
+    const struct store_call call = {
+        .op = STORE_PEEK, .root = str_of(run->root), .run = str_of(run->id)};
+    model_call(sim->model, &call, &answer);
+    return answer;
+}
+
+/* G3: what does not stop and cannot be killed is reported so; what is only observed goes on. */
+bool may_live_on(struct sim *sim, const struct sim_run *run)
+{
+    enum agent_mode mode = sim->node[sim->client[run->client].node].mode;
+    const struct store_answer said = peek(sim, run);
+    bool is_killable = run->has_process && mode == MODE_ENFORCE;
+    bool is_reported =
+        (said.flags & RUN_FLAG_UNRESPONSIVE) != 0 || said.state == RUN_LOST || run->is_superseded;
+    return mode == MODE_OBSERVE || (!is_killable && !run->obeys && is_reported);
 }
 
 static bool is_empty(struct sim *sim, const struct sim_cancel *cancel, bool is_linked)
@@ -28,8 +49,10 @@ static bool is_empty(struct sim *sim, const struct sim_cancel *cancel, bool is_l
     for (size_t i = 0; i < sim->run_count; i++) {
         const struct sim_run *run = &sim->run[i];
         bool is_promised = run->is_protected || !is_linked;
-        if (run->phase == RUN_ALIVE && is_promised
-            && is_in_scope(sim, run, cancel->root, cancel->target))
+        if (cancel->was_unknown && strcmp(run->id, cancel->target) != 0)
+            continue; /* below one that started without Redis, and ended before it was known */
+        if (run->phase == RUN_ALIVE && is_promised && is_in_scope(run, cancel->target)
+            && !may_live_on(sim, run))
             return missing(sim, "G2: %s lives on below the cancelled %s", run->id, cancel->target);
     }
     return true;
@@ -42,7 +65,9 @@ static bool are_links_empty(struct sim *sim, const struct sim_cancel *cancel)
 {
     for (size_t i = 0; i < sim->link_count; i++) {
         const struct sim_link *link = &sim->link[i];
-        if (!is_in_scope(sim, &sim->run[link->run], cancel->root, cancel->target))
+        const struct sim_run *from = &sim->run[link->run];
+        bool is_observed = sim->node[sim->client[from->client].node].mode == MODE_OBSERVE;
+        if (is_observed || !is_in_scope(from, cancel->target))
             continue;
         struct sim_cancel linked = {0};
         memcpy(linked.root, link->root, sizeof linked.root);
@@ -68,20 +93,48 @@ static bool is_listed(struct sim *sim, const struct sim_run *run, struct str own
     return false;
 }
 
+static bool lives_elsewhere(const struct sim *sim, const struct sim_run *run)
+{
+    for (size_t i = 0; i < sim->run_count; i++)
+        if (sim->run[i].phase == RUN_ALIVE && strcmp(sim->run[i].id, run->id) == 0)
+            return true;
+    return false;
+}
+
+/* Two lives of one epoch, each known to a Redis that forgot the other: not promised. */
+static bool may_be_forgotten(const struct sim *sim, const struct sim_run *run)
+{
+    size_t lives = 0;
+    if (sim->max_runs < RUNS_MAX)
+        return true; /* an agentd that is full may not take back what an earlier one carried */
+    for (size_t i = 0; i < sim->run_count; i++)
+        lives += strcmp(sim->run[i].id, run->id) == 0 ? 1 : 0;
+    return sim->losses > 1 && lives > 1;
+}
+
+/* In some life of its agentd: `ann-2` is one of ann. */
+static bool is_carried_by(const struct sim *sim, const struct sim_run *run, struct str owner)
+{
+    struct str rest = owner;
+    return str_is(str_cut(&rest, '-'), sim->node[sim->client[run->client].node].name);
+}
+
 /* Redis and the world agree: who lives is live there, who has ended is over. */
 static bool is_agreed(struct sim *sim, const struct sim_run *run)
 {
-    struct store_answer answer;
-    model_call(
-        sim->model,
-        &(struct store_call){.op = STORE_PEEK, .root = str_of(run->root), .run = str_of(run->id)},
-        &answer);
+    const struct store_answer answer = peek(sim, run);
     bool is_live = answer.verdict == SAID_OK && run_is_live(answer.state);
-    if (run->phase == RUN_ALIVE && !is_live)
+    if (run->phase == RUN_ALIVE && run->is_superseded && !may_live_on(sim, run))
+        return missing(sim, "G4: an older life of %s goes on", run->id);
+    bool is_last = run_named(sim, str_of(run->id)) == (size_t)(run - sim->run);
+    if (run->phase != RUN_ALIVE && (!is_last || lives_elsewhere(sim, run)))
+        return true; /* another life speaks for it */
+    if (run->phase == RUN_ALIVE && !is_live && !may_live_on(sim, run))
         return missing(sim, "G7: %s lives, and Redis says %s", run->id,
                        answer.verdict == SAID_OK ? run_state_name(answer.state) : "unknown");
     enum run_state state = answer.state;
-    bool must_be_over = run->phase == RUN_DEAD && (run->is_settled || run->has_process);
+    bool must_be_over = run->phase == RUN_DEAD && (run->is_settled || run->has_process)
+                        && !may_be_forgotten(sim, run) && is_carried_by(sim, run, answer.owner);
     if (must_be_over && is_live && (!sim->has_refused || is_listed(sim, run, answer.owner)))
         return missing(sim, "G6: %s has ended, and Redis says %s", run->id, run_state_name(state));
     return true;

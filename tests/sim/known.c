@@ -85,11 +85,16 @@ static bool was_left_behind(const struct known *parent, uint32_t parent_epoch)
            && is_set(parent, RUN_FLAG_LOST_TAKEOVER);
 }
 
-uint16_t known_ban(const struct sim *sim, uint16_t place)
+static bool is_banned_here(const struct known *known)
+{
+    return known->now.is_banned && known->now.banned_in == known->root;
+}
+
+static uint16_t ban_above(const struct sim *sim, uint16_t place, bool anywhere)
 {
     for (unsigned step = 0; place != NOBODY && step < STEPS_MAX; step++) {
         const struct known *known = &sim->known.item[place];
-        if (known->now.is_banned)
+        if (is_banned_here(known) || (anywhere && known->now.is_banned && sim->losses == 0))
             return place;
         bool is_behind =
             known->parent != NOBODY
@@ -99,6 +104,11 @@ uint16_t known_ban(const struct sim *sim, uint16_t place)
         place = known->parent;
     }
     return NOBODY;
+}
+
+uint16_t known_ban(const struct sim *sim, uint16_t place)
+{
+    return ban_above(sim, place, false);
 }
 
 static uint16_t place_of(const struct sim *sim, const struct known *known)
@@ -120,15 +130,27 @@ static uint64_t cause_of(struct str bytes)
     return hash != 0 ? hash : 1;
 }
 
-static void ban(struct sim *sim, struct known *known, struct str record, int64_t told_within)
+/* A cancel with the reason `lost`, or one that came by a link from such a one, is obeyed by
+ * comparing, at most once a second. */
+static int64_t told_within(struct str root, struct str bytes)
+{
+    struct cancel_record record;
+    bool is_lost = api_decode_record(bytes, &record)
+                   && (str_is(record.reason, "lost") || !str_eq(record.root, root));
+    return is_lost ? BY_COMPARING_MS : BY_MESSAGE_MS;
+}
+
+static void ban(struct sim *sim, struct known *known, struct str root, struct str record)
 {
     known->was_banned = true;
-    if (known->now.is_banned)
+    known->was_buried = known->was_buried || str_is(root, known->id);
+    if (is_banned_here(known))
         return;
     known->now.is_banned = true;
+    known->now.banned_in = known_find(sim, root);
     known->now.banned_at = sim->now;
     known->now.first_cancel = cause_of(record);
-    promise_told(sim, told_within);
+    promise_told(sim, told_within(root, record));
 }
 
 /* ---- starts --------------------------------------------------------------------------------- */
@@ -156,15 +178,17 @@ static void lives(struct sim *sim, struct known *known, const struct store_call 
     moves_to(known, call->replica);
 }
 
-/* G1, as it would be stored. */
+/* G1, as it would be stored; a start finds tombstones wherever they lie. */
 static uint16_t ban_over_start(const struct sim *sim, const struct known *known, bool is_fresh)
 {
     const struct known *parent = known->parent != NOBODY ? &sim->known.item[known->parent] : NULL;
     if (is_fresh && parent != NULL && was_left_behind(parent, parent->now.epoch))
         return known->parent;
-    if (is_fresh && known->now.is_banned)
+    if (is_fresh && known->now.is_banned && sim->losses == 0)
         return place_of(sim, known);
-    return is_fresh ? known_ban(sim, known->parent) : known_ban(sim, place_of(sim, known));
+    if (is_fresh && is_banned_here(known))
+        return place_of(sim, known);
+    return is_fresh ? ban_above(sim, known->parent, true) : known_ban(sim, place_of(sim, known));
 }
 
 static void check_limits(struct sim *sim, const struct known *known, const struct store_call *call)
@@ -198,7 +222,7 @@ static void started(struct sim *sim, struct known *known, const struct store_cal
         violated(sim, "G4: %s starts in epoch %u after %u", known->id, answer->epoch,
                  known->now.epoch);
     lives(sim, known, call, answer->epoch);
-    lives_are_superseded(sim, place_of(sim, known), answer->epoch);
+    lives_are_superseded(sim, known, answer->epoch);
 }
 
 /* A start by the life that carries it already. */
@@ -234,10 +258,9 @@ static void goes_on(struct sim *sim, struct known *known, const struct store_cal
         lives(sim, known, call, answer->epoch);
     if (keeps)
         known->now.flags = flags;
-    if (answer->epoch > known->now.epoch || call->adopt)
-        lives_are_superseded(sim, place_of(sim, known), answer->epoch);
     known->now.epoch = answer->epoch;
     moves_to(known, call->replica);
+    lives_are_superseded(sim, known, answer->epoch);
     uint16_t over = known_ban(sim, place_of(sim, known));
     if (answer->verdict == SAID_ADOPTED && over != NOBODY)
         violated(sim, "G2: %s may go on below the ban of %s", known->id, name_at(sim, over));
@@ -249,11 +272,13 @@ static void goes_on(struct sim *sim, struct known *known, const struct store_cal
 static void cancelled(struct sim *sim, struct known *known, const struct store_call *call,
                       const struct store_answer *answer)
 {
-    if (answer->verdict == SAID_ACCEPTED && known->now.is_banned)
+    bool is_same = known->now.is_banned && known->now.banned_in == known_find(sim, call->root);
+    if (answer->verdict == SAID_ACCEPTED && is_same)
         violated(sim, "G5: %s is cancelled twice", known->id);
     if (answer->verdict == SAID_ALREADY && !known->now.is_banned)
         violated(sim, "G5: the cancel of %s was not accepted before", known->id);
-    if (answer->verdict == SAID_ALREADY && cause_of(answer->record) != known->now.first_cancel)
+    bool is_first = cause_of(answer->record) == known->now.first_cancel;
+    if (answer->verdict == SAID_ALREADY && is_same && !is_first)
         violated(sim, "G5: the first cause of the cancel of %s was not kept", known->id);
     bool is_banned = known_ban(sim, place_of(sim, known)) != NOBODY;
     if (answer->verdict == SAID_OVER && is_banned)
@@ -263,7 +288,7 @@ static void cancelled(struct sim *sim, struct known *known, const struct store_c
     tell(sim, "Redis records the cancel of %s", known->id);
     if (known->now.state == RUN_NONE)
         known->now.state = RUN_NEVER;
-    ban(sim, known, call->record, BY_MESSAGE_MS);
+    ban(sim, known, call->root, call->record);
 }
 
 static void dies(struct sim *sim, struct known *known, enum run_state state)
@@ -282,6 +307,10 @@ static void ended(struct sim *sim, struct known *known, const struct store_call 
     if (call->epoch < known->now.epoch)
         violated(sim, "G4: an older life of %s ends it", known->id);
     dies(sim, known, answer->state);
+    if (call->epoch > known->now.epoch) {
+        moves_to(known, call->replica);
+        lives_are_superseded(sim, known, call->epoch);
+    }
     known->now.epoch = call->epoch;
     bool is_well =
         answer->state == RUN_SUCCESS || answer->state == RUN_ERROR || answer->state == RUN_PAUSED;
@@ -296,7 +325,7 @@ static void ended(struct sim *sim, struct known *known, const struct store_call 
     bool cancels =
         is_set(known, RUN_FLAG_END_CANCELS) || (!leaves && answer->state == RUN_ERROR) || !is_well;
     if (over == NOBODY && call->record.len > 0 && cancels)
-        ban(sim, known, call->record, BY_MESSAGE_MS);
+        ban(sim, known, call->root, call->record);
 }
 
 static void lost(struct sim *sim, struct known *known, const struct store_call *call)
@@ -309,7 +338,7 @@ static void lost(struct sim *sim, struct known *known, const struct store_call *
     if (is_set(known, RUN_FLAG_LOST_TAKEOVER))
         known->now.lost_epoch = known->now.epoch;
     else if (!is_set(known, RUN_FLAG_LOST_CONTINUE))
-        ban(sim, known, call->record, BY_COMPARING_MS);
+        ban(sim, known, call->root, call->record);
     known->was_banned = known->was_banned || is_set(known, RUN_FLAG_LOST_TAKEOVER);
 }
 
@@ -373,7 +402,7 @@ static void copied_tombstone(struct sim *sim, const struct store_call *call)
         return;
     make_path(sim, call->root, call->path);
     uint16_t place = known_make(sim, call->root, call->tombstone_id, NOBODY);
-    ban(sim, &sim->known.item[place], call->tombstone, BY_MESSAGE_MS);
+    ban(sim, &sim->known.item[place], call->root, call->tombstone);
 }
 
 void known_call(struct sim *sim, const struct store_call *call, const struct store_answer *answer)
@@ -393,6 +422,8 @@ void known_call(struct sim *sim, const struct store_call *call, const struct sto
         copied_tombstone(sim, call);
         if (said == SAID_STARTED)
             started(sim, of_call(sim, call), call, answer);
+        if (said == SAID_FENCED && !call->adopt)
+            life_is_fenced(sim, call->replica, call->run);
         if (said == SAID_ADOPTED || said == SAID_STOP)
             goes_on(sim, of_call(sim, call), call, answer);
         break;

@@ -15,13 +15,15 @@ struct kept { /* in Redis: what a failover takes back and a wipe takes away */
     uint64_t first_cancel;                           /* who, why and when, as a number */
     int64_t banned_at;
     bool is_banned;
-    char granted[32]; /* write id granted under the ban */
+    uint16_t banned_in; /* which tree: a tombstone may lie in one of its own */
+    char granted[32];   /* write id granted under the ban */
     char owner[32];
 };
 struct known {
     char id[KNOWN_NAME_MAX];
     uint16_t root, parent; /* parent NOBODY: of a root, and where nobody has said it */
     bool was_banned;       /* at any time, in any Redis */
+    bool was_buried;       /* as a root of its own, when nobody knew whose it is */
     unsigned alive;        /* lives at and below it that were promised something */
     struct kept now, saved;
 };

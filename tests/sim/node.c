@@ -49,7 +49,7 @@ static void publish(struct sim *sim, struct node *node, const struct agent_effec
 
 static void open_process(struct sim *sim, struct node *node, const struct agent_effect *effect)
 {
-    size_t run = run_named(sim, effect->run);
+    size_t run = run_at(sim, node, effect->run);
     bool lives = run != SIZE_MAX && sim->run[run].process_is_alive;
     if (lives)
         sim->run[run].process_is_watched = true;
@@ -78,7 +78,7 @@ static void count(struct sim *sim, struct node *node, const struct agent_effect 
 
 static void notify(struct sim *sim, struct node *node, const struct agent_effect *effect)
 {
-    size_t run = run_named(sim, effect->run);
+    size_t run = run_at(sim, node, effect->run);
     if (run == SIZE_MAX)
         violated(sim, "a run that nobody started is told: %.*s", S(effect->run));
     check_told(sim, node, run, &effect->record);
@@ -111,7 +111,7 @@ static void carry_out(struct sim *sim, struct node *node, const struct agent_eff
     case DO_OPEN_PROCESS:
         break; /* afterwards: it feeds the agent */
     case DO_CLOSE_PROCESS:
-        run = run_named(sim, effect->run);
+        run = run_at(sim, node, effect->run);
         if (run != SIZE_MAX)
             sim->run[run].process_is_watched = false;
         break;
@@ -150,7 +150,7 @@ static void check_generation(struct sim *sim, struct node *node)
 void node_feed(struct sim *sim, struct node *node, struct agent_event event)
 {
     event.at = (struct instant){sim->now};
-    event.wall = sim_wall(sim);
+    event.wall = node_wall(sim, node);
     if (agent_step(node->agent, &event, &node->todo) != ERR_OK)
         violated(sim, "%s is out of memory", node->name);
     struct agent_effects todo = node->todo; /* what opens a process steps the agent again */
@@ -210,7 +210,7 @@ static void carry_out_cancel(struct sim *sim, struct node *node,
 static void feed_cancels(struct sim *sim, struct node *node, struct cancels_event event)
 {
     event.at = (struct instant){sim->now};
-    event.wall = sim_wall(sim);
+    event.wall = node_wall(sim, node);
     if (cancels_step(node->cancels, &event, &node->cancels_todo) != ERR_OK)
         violated(sim, "%s is out of memory", node->name);
     for (size_t i = 0; i < node->cancels_todo.count; i++)
@@ -221,7 +221,7 @@ static void feed_cancels(struct sim *sim, struct node *node, struct cancels_even
 static void feed_broker(struct sim *sim, struct node *node, struct broker_event event)
 {
     event.at = (struct instant){sim->now};
-    event.wall = sim_wall(sim);
+    event.wall = node_wall(sim, node);
     if (broker_step(node->broker, &event, &node->broker_todo) != ERR_OK)
         violated(sim, "%s is out of memory", node->name);
     for (size_t i = 0; i < node->broker_todo.count; i++) {
@@ -390,9 +390,9 @@ static struct agent *new_agent(struct sim *sim, const struct node *node)
         .kill_patience = SECONDS(5),
         .remember = SECONDS(900),
         .tombstone_ttl = SECONDS(86400),
-        .max_runs = 10000,
-        .max_tree_runs = 10000,
-        .max_children = 1000,
+        .max_runs = sim->max_runs,
+        .max_tree_runs = sim->max_tree_runs,
+        .max_children = sim->max_children,
         .max_clients = 4096,
         .allow_without_redis = true,
         .seed = rng_next(&sim->rng),
@@ -467,6 +467,7 @@ void node_start(struct sim *sim, struct node *node)
     node->is_alive = true;
     node->trouble_until = node->thawed_at = sim->now;
     node->is_frozen = node->is_linked = node->is_reconnecting = node->was_cut = false;
+    node->loses_requests = node->loses_replies = false;
     node->wanted.count = node->active.count = 0;
     node->server[0] = node->generation[0] = '\0';
     node->cancels = new_cancels();
@@ -513,7 +514,7 @@ void node_thaw(struct sim *sim, struct node *node, unsigned life)
     tell(sim, "%s goes on", node->name);
     node->is_frozen = false;
     node->thawed_at = sim->now;
-    if (node->is_linked)
+    if (node->is_linked && !node->loses_requests && !node->loses_replies)
         node->trouble_until = sim->now;
     if (node->was_cut)
         redis_notice_cut(sim, node);

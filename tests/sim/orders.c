@@ -2,15 +2,22 @@
  * start. Which run is meant is decided by the server: who was live when the order was written, and
  * who started while it held. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "api/api_codec.h"
 #include "sim/sim.h"
 
-const char *agent_of(size_t run)
+static const char *agent_name(unsigned long number)
 {
     static const char *const name[] = {"researcher", "writer", "critic"};
-    return name[run % (sizeof name / sizeof *name)];
+    return name[number % (sizeof name / sizeof *name)];
+}
+
+/* All lives of a run are of one agent. */
+const char *agent_of(const struct sim_run *run)
+{
+    return agent_name(strtoul(run->id + 1, NULL, 10));
 }
 
 static struct node *any_broker(struct sim *sim)
@@ -25,7 +32,7 @@ void order_given(struct sim *sim)
     if (node == NULL || sim->order_count == SIM_ORDERS_MAX)
         return;
     struct sim_order *order = &sim->order[sim->order_count++];
-    *order = (struct sim_order){.agent = agent_of(rng_below(&sim->rng, 3))};
+    *order = (struct sim_order){.agent = agent_name(rng_below(&sim->rng, 3))};
     snprintf(order->id, sizeof order->id, "o%zu", sim->order_count);
     order->only_holds = by_chance(sim, 30);
     struct order asked = {
@@ -79,7 +86,7 @@ static void written(struct sim *sim, struct sim_order *order)
     order->is_written = true;
     order->losses = sim->losses;
     for (size_t i = 0; i < sim->run_count && !order->only_holds && !is_again; i++)
-        if (strcmp(agent_of(i), order->agent) == 0 && is_live_there(sim, &sim->run[i]))
+        if (strcmp(agent_of(&sim->run[i]), order->agent) == 0 && is_live_there(sim, &sim->run[i]))
             sim->run[i].ordered_by = (unsigned)(order - sim->order) + 1;
 }
 
@@ -94,7 +101,7 @@ static void started(struct sim *sim, struct str id)
                &answer);
     for (size_t i = 0; i < answer.order_count; i++) {
         const struct sim_order *order = order_named(sim, answer.order[i].id);
-        if (order != NULL && strcmp(order->agent, agent_of(run)) == 0)
+        if (order != NULL && strcmp(order->agent, agent_of(&sim->run[run])) == 0)
             sim->run[run].held_by = (unsigned)(order - sim->order) + 1;
     }
 }
@@ -117,7 +124,7 @@ void check_order_reason(struct sim *sim, const struct cancel_record *record)
     const struct sim_order *order = order_named(sim, id);
     size_t run = run_named(sim, record->target);
     bool is_selected = order != NULL && order->is_written && run != SIZE_MAX
-                       && strcmp(order->agent, agent_of(run)) == 0;
+                       && strcmp(order->agent, agent_of(&sim->run[run])) == 0;
     if (!is_selected)
         violated(sim, "G11: %.*s is stopped for %.*s, which does not select it", S(record->target),
                  S(record->by));
@@ -148,7 +155,7 @@ const char *orders_broken(struct sim *sim, const struct sim_run **victim)
             return "G7: an order is never finished";
         for (size_t k = 0; k < sim->run_count; k++) {
             *victim = &sim->run[k];
-            if (sim->run[k].phase != RUN_ALIVE)
+            if (sim->run[k].phase != RUN_ALIVE || may_live_on(sim, &sim->run[k]))
                 continue;
             if (sim->run[k].ordered_by == i + 1)
                 return "G1: an order does not stop a run that it selects";

@@ -6,7 +6,7 @@
 #include "base/mem.h"
 #include "sim/sim.h"
 
-enum { WIRE_MS = 1 };
+enum { WIRE_MS = 1, SLOW_MS = 700, PING_MS = 3000 };
 
 /* ---- tokens that wait for an answer -------------------------------------------------------- */
 static void token_add(struct token_list *list, uint64_t token)
@@ -32,10 +32,15 @@ bool redis_answered(struct node *node, uint64_t token)
 }
 
 /* ---- requests ------------------------------------------------------------------------------ */
-static struct flight *send(struct sim *sim, struct node *node, enum flight_kind kind)
+static int64_t on_the_wire(struct sim *sim)
 {
     int64_t jitter = sim->seed != 0 ? some_ms(sim, 0, 2) : 0;
-    int64_t at = sim->now + WIRE_MS + jitter;
+    return WIRE_MS + jitter + (sim->now < sim->slow_until ? some_ms(sim, 0, SLOW_MS) : 0);
+}
+
+static struct flight *send(struct sim *sim, struct node *node, enum flight_kind kind)
+{
+    int64_t at = sim->now + on_the_wire(sim);
     node->last_request = at > node->last_request ? at : node->last_request;
     struct flight *flight = fly(sim, kind, node->last_request);
     flight->node = node->index;
@@ -46,8 +51,7 @@ static struct flight *send(struct sim *sim, struct node *node, enum flight_kind 
 
 static struct flight *send_back(struct sim *sim, struct node *node, enum flight_kind kind)
 {
-    int64_t jitter = sim->seed != 0 ? some_ms(sim, 0, 2) : 0;
-    int64_t at = sim->now + WIRE_MS + jitter;
+    int64_t at = sim->now + on_the_wire(sim);
     node->last_answer = at > node->last_answer ? at : node->last_answer;
     struct flight *flight = fly(sim, kind, node->last_answer);
     flight->node = node->index;
@@ -60,6 +64,10 @@ void redis_request(struct sim *sim, struct node *node, const struct store_call *
                    uint64_t token)
 {
     token_add(&node->unanswered, token);
+    if (node->is_linked && node->loses_requests) {
+        faulted(sim, FAULT_LOST_REQUEST);
+        return; /* answered when the connection is given up */
+    }
     if (node->is_linked) {
         struct flight *flight = send(sim, node, FLY_REQUEST);
         flight->token = token;
@@ -114,7 +122,9 @@ void redis_take_request(struct sim *sim, struct flight *flight)
         model_call(sim->model, flight->call, &answer);
         check_call(sim, flight->call, &answer);
     }
-    if (has_client) {
+    if (has_client && node->loses_replies) {
+        faulted(sim, FAULT_LOST_REPLY);
+    } else if (has_client) {
         struct flight *back = send_back(sim, node, FLY_ANSWER);
         back->token = flight->token;
         back->answer = is_tree ? NULL : copy_answer(&answer);
@@ -154,7 +164,7 @@ static void change(struct sim *sim, struct subscriptions *all, struct str root, 
 void redis_subscribe(struct sim *sim, struct node *node, struct str root, bool watch, bool on)
 {
     change(sim, &node->wanted, root, watch, on);
-    if (!node->is_linked)
+    if (!node->is_linked || node->loses_requests)
         return;
     struct flight *flight = send(sim, node, FLY_SUBSCRIBE);
     copy_text(flight->root, sizeof flight->root, root);
@@ -208,7 +218,7 @@ void redis_publish(struct sim *sim, struct str root, bool watch, struct str byte
 {
     for (size_t i = 0; i < sim->node_count; i++) {
         struct node *node = &sim->node[i];
-        if (!node->is_alive || !node->is_linked
+        if (!node->is_alive || !node->is_linked || node->loses_replies
             || find_subscription(&node->active, root, watch) == NULL)
             continue;
         message_flies(sim, node, root, watch, bytes);
@@ -241,13 +251,32 @@ void redis_cut(struct sim *sim, struct node *node)
     faulted(sim, FAULT_CUT);
     if (sim->redis_is_up)
         node->trouble_until = INT64_MAX;
-    node->is_linked = false;
+    node->is_linked = node->loses_requests = node->loses_replies = false;
     node->conn++;
     node->active.count = 0;
     if (node->is_frozen)
         node->was_cut = true; /* it notices when it goes on */
     else
         redis_notice_cut(sim, node);
+}
+
+void redis_half_open(struct sim *sim, struct node *node, bool requests, bool replies, int64_t ms)
+{
+    if (!node->is_alive || !node->is_linked || !sim->redis_is_up || node->away_until > sim->now)
+        return;
+    tell(sim, "nothing gets from %s%s%s", requests ? node->name : "Redis", " to ",
+         !requests ? node->name
+         : replies ? "Redis, nor back"
+                   : "Redis");
+    faulted(sim, FAULT_HALF_OPEN);
+    node->loses_requests = requests;
+    node->loses_replies = replies;
+    node->away_until = sim->now + ms;
+    node->trouble_until = INT64_MAX;
+    struct flight *flight = fly(sim, FLY_NO_PONG, sim->now + some_ms(sim, PING_MS, 2 * PING_MS));
+    flight->node = node->index;
+    flight->life = node->life;
+    flight->conn = node->conn;
 }
 
 void redis_notice_cut(struct sim *sim, struct node *node)
@@ -264,7 +293,7 @@ void redis_connect(struct sim *sim, struct node *node)
     node->is_reconnecting = false;
     if (!node->is_alive || node->is_linked)
         return;
-    if (!sim->redis_is_up) {
+    if (!sim->redis_is_up || sim->now < node->away_until) {
         reconnect_in(sim, node, 250);
         return;
     }

@@ -78,23 +78,51 @@ static unsigned percent(struct sim *sim, const struct schedule *schedule, enum s
     return is_kept(schedule, setting) ? value : 0;
 }
 
+static void set_tables(struct sim *sim, const struct schedule *schedule)
+{
+    draw_for(sim, SETTING_TABLES, 0);
+    if (!by_chance(sim, 10) || !is_kept(schedule, SETTING_TABLES))
+        return;
+    sim->max_runs = (size_t)some_ms(sim, 3, 12);
+    sim->max_tree_runs = (size_t)some_ms(sim, 2, 10);
+    sim->max_children = (size_t)some_ms(sim, 1, 4);
+}
+
+static enum agent_mode odd_mode(struct sim *sim, const struct schedule *schedule)
+{
+    draw_for(sim, SETTING_MODES, 0);
+    enum agent_mode mode = by_chance(sim, 50) ? MODE_OBSERVE : MODE_NOTIFY;
+    return by_chance(sim, 15) && is_kept(schedule, SETTING_MODES) ? mode : MODE_ENFORCE;
+}
+
+/* Two services with three replicas each, one beside each agentd; a service has one token. */
+static void add_client(struct sim *sim, size_t i)
+{
+    static const char *const name[CLIENTS] = {"c0", "c1", "c2", "c3", "c4", "c5"};
+    struct client *client = client_add(sim, name[i], &sim->node[i % AGENTDS]);
+    snprintf(client->hash, sizeof client->hash, i < CLIENTS / 2 ? "token-1" : "token-2");
+    snprintf(client->incarnation, sizeof client->incarnation, "%s-1", name[i]);
+    client_registers(sim, client);
+}
+
 static void set_up(struct sim *sim, const struct schedule *schedule)
 {
     static const char *const agentd[] = {"ann", "bea", "cid"};
     static const char *const broker[] = {"bob", "ben"};
-    static const char *const client[] = {"c0", "c1", "c2", "c3", "c4", "c5"};
     sim->drops = percent(sim, schedule, SETTING_DROPS, 50);
     sim->repeats = percent(sim, schedule, SETTING_REPEATS, 30);
     sim->delays = percent(sim, schedule, SETTING_DELAYS, 30);
+    set_tables(sim, schedule);
+    enum agent_mode mode = odd_mode(sim, schedule);
     draw_for(sim, SETTING_LAST, 0);
     for (size_t i = 0; i < AGENTDS; i++)
-        node_add(sim, agentd[i], false, MODE_ENFORCE);
+        node_add(sim, agentd[i], false, i == AGENTDS - 1 ? mode : MODE_ENFORCE);
     for (size_t i = 0; i < BROKERS; i++)
         node_add(sim, broker[i], true, MODE_ENFORCE);
     for (size_t i = 0; i < sim->node_count; i++)
         node_start(sim, &sim->node[i]);
     for (size_t i = 0; i < CLIENTS; i++)
-        client_registers(sim, client_add(sim, client[i], &sim->node[i % AGENTDS]));
+        add_client(sim, i);
 }
 
 /* ---- from beginning to end ------------------------------------------------------------------ */
@@ -113,6 +141,9 @@ static void make_peace(struct sim *sim)
     sim->refused_until = sim->refused_until == INT64_MAX ? sim->now : sim->refused_until;
     if (!sim->redis_is_up)
         redis_start(sim, true);
+    sim->slow_until = sim->slow_until < sim->now ? sim->slow_until : sim->now;
+    for (size_t i = 0; i < sim->node_count; i++)
+        sim->node[i].away_until = sim->now;
 }
 
 /* Until everything is as it should be: the time that takes in ms. One schedule in sixteen is

@@ -2,7 +2,8 @@
  * item, an action or a setting, draws its own numbers, so taking one away leaves the others as they
  * are: that is how a failing schedule is made small.
  *
- *   weather.c   the actions: what happens, and how often in which weather
+ *   acts.c      what may happen
+ *   weather.c   how often, in which weather
  *   schedule.c  the settings, and a schedule from its first step to the reckoning
  *   shrink.c    fewer items that still break the same guarantee
  *   search.c    many seeds on all cores, and the seeds that once failed */
@@ -16,9 +17,11 @@ enum setting { /* items behind the actions */
                SETTING_DROPS = ACTIONS,
                SETTING_REPEATS,
                SETTING_DELAYS,
+               SETTING_TABLES, /* small ones, that are full soon */
+               SETTING_MODES,  /* one agentd only observes or notifies */
                SETTING_LAST
 };
-enum weather { WEATHER_CALM, WEATHER_STORMY, WEATHER_FORGETFUL, WEATHER_COUNT };
+enum weather { WEATHER_CALM, WEATHER_STORMY, WEATHER_FORGETFUL, WEATHER_SPLIT, WEATHER_COUNT };
 
 struct schedule {
     uint64_t seed;

@@ -15,6 +15,11 @@ struct wall sim_wall(const struct sim *sim)
     return (struct wall){(int64_t)WALL_START * 1000 + sim->now};
 }
 
+struct wall node_wall(const struct sim *sim, const struct node *node)
+{
+    return (struct wall){sim_wall(sim).ms + node->clock_is_off};
+}
+
 void sim_init(struct sim *sim, uint64_t seed)
 {
     memset(sim, 0, sizeof *sim);
@@ -24,7 +29,8 @@ void sim_init(struct sim *sim, uint64_t seed)
     sim->server = 1;
     sim->redis_is_up = true;
     sim->slow_until = sim->refused_until = -1;
-    sim->max_runs = 10000;
+    sim->max_runs = sim->max_tree_runs = 10000;
+    sim->max_children = 1000;
     model_set_time(sim->model, sim_wall(sim));
 }
 
@@ -258,6 +264,10 @@ static void arrive(struct sim *sim, struct flight *flight)
         break;
     case FLY_LADDER:
         ladder_is_due(sim, flight);
+        break;
+    case FLY_NO_PONG:
+        if (same_conn)
+            redis_cut(sim, node);
         break;
     case FLY_DO:
         flight->act_of(sim, flight->what);

@@ -57,6 +57,7 @@ enum flight_kind {
     FLY_REGISTER,   /* client: comes (back) to its agentd */
     FLY_PROMISE,    /* node: who is banned has been told by now */
     FLY_LADDER,     /* run: its process is gone by now */
+    FLY_NO_PONG,    /* node: it has noticed that nobody answers */
     FLY_DO          /* a step of a script */
 };
 enum client_act { CLIENT_ACKS, CLIENT_ENDS, CLIENT_STARTS };
@@ -122,7 +123,10 @@ struct node {
     unsigned lost_life, lost_conn;     /* of which requests were lost on the way */
     int64_t last_request, last_answer; /* one connection keeps its order */
     int64_t frozen_until, thawed_at;
-    int64_t trouble_until; /* of its own, not of Redis; INT64_MAX: it is in trouble */
+    bool loses_requests, loses_replies; /* half-open, and nobody has noticed */
+    int64_t away_until;                 /* no way to Redis before */
+    int64_t clock_is_off;               /* ms: its wall clock */
+    int64_t trouble_until;              /* of its own, not of Redis; INT64_MAX: it is in trouble */
     char server[32], generation[NAME_MAX_BYTES + 1];
     struct instant deadline; /* of all its cores */
 };
@@ -133,6 +137,7 @@ struct client {
     uint8_t index, node;
     unsigned life;
     bool is_alive, is_connected; /* its stream is open */
+    bool begins_again;           /* it takes over what an earlier life began */
     char hash[NAME_TEXT_MAX];
     char incarnation[16]; /* "": the first life, which needs no name */
 };
@@ -145,6 +150,8 @@ struct sim_run {
     enum on_end on_end;
     enum on_client_gone on_client_gone;
     enum when_isolated when_isolated;
+    enum on_lost on_lost;
+    uint32_t adopts; /* the epoch of the life that this one takes over; 0: it takes over none */
     struct span deadline;
     unsigned process; /* the how-manieth of its processes */
     bool has_process, process_is_alive, process_is_watched, was_signalled;
@@ -158,6 +165,7 @@ struct sim_run {
     bool is_settled;              /* its end was answered */
     bool is_counted;              /* among those that live; world.c */
     bool is_superseded;           /* there is a later life */
+    bool is_between_lives;        /* its client starts over */
     unsigned known_life;          /* life of its node that has answered its start */
     char granted[NAME_TEXT_MAX];  /* write id granted after the ban */
     unsigned ordered_by, held_by; /* the order that means it, counted from 1; 0: none */
@@ -168,7 +176,9 @@ struct sim_cancel {
     char root[NAME_TEXT_MAX], target[NAME_TEXT_MAX];
     bool is_accepted; /* its asker was told so */
     bool is_pending;  /* and that one agentd alone knows of it */
-    bool includes_self;
+    bool includes_self, is_only_counted;
+    bool was_unknown;         /* nobody had seen the id: what waits for it is a tombstone */
+    bool had_life;            /* something lived below it when it was asked for */
     unsigned losses, crashes; /* when it was accepted */
 };
 struct sim_link { /* that a run was told is written, or refused because it was cancelled */
@@ -205,7 +215,7 @@ struct sim {
     struct sim_cancel cancel[CANCELS_MAX];
     size_t link_count;
     struct known_all known;
-    size_t max_runs;                   /* of an agentd */
+    size_t max_runs, max_tree_runs, max_children; /* of an agentd */
     int64_t slow_until, refused_until; /* when Redis was well again; INT64_MAX: it is not */
     struct sim_link link[CANCELS_MAX];
     struct ask { /* to a core, not answered yet */
@@ -238,6 +248,7 @@ void violated(struct sim *sim, const char *format, ...)
     __attribute__((format(printf, 2, 3), noreturn));
 void copy_text(char *to, size_t room, struct str text);
 struct wall sim_wall(const struct sim *sim);
+struct wall node_wall(const struct sim *sim, const struct node *node);
 size_t ask_open(struct sim *sim, struct ask ask); /* numbers it; answers its place */
 
 /* ---- redis.c ---- */
@@ -250,6 +261,8 @@ void redis_publish(struct sim *sim, struct str root, bool watch, struct str byte
 bool redis_answered(struct node *node, uint64_t token); /* false: it was before */
 void redis_cut(struct sim *sim, struct node *node);     /* the connection breaks */
 void redis_notice_cut(struct sim *sim, struct node *node);
+/* Nothing gets through to Redis, or back, or both; PING notices after a while. */
+void redis_half_open(struct sim *sim, struct node *node, bool requests, bool replies, int64_t ms);
 void redis_connect(struct sim *sim, struct node *node); /* if it can */
 void redis_stop(struct sim *sim);
 void redis_start(struct sim *sim, bool keeps_writes); /* another process */
@@ -293,9 +306,12 @@ void clients_lose_node(struct sim *sim, const struct node *node);
 void process_signalled_here(struct sim *sim, struct node *node, struct str run, int signal);
 void process_dies(struct sim *sim, size_t run, bool was_before);
 void client_leaves(struct sim *sim, struct client *client);
-size_t run_named(const struct sim *sim, struct str id); /* SIZE_MAX: none */
+void client_retries(struct sim *sim, size_t run);       /* the same start once more */
+size_t run_named(const struct sim *sim, struct str id); /* its last life; SIZE_MAX: none */
+size_t run_at(const struct sim *sim, const struct node *node, struct str id); /* its life there */
 void cancel_at(struct sim *sim, struct node *node, const char *root, const char *target,
                const char *reason, struct span grace);
+void cancel_as(struct sim *sim, struct node *node, const struct cancel_ask *ask);
 void cancel_concluded(struct sim *sim, uint64_t ask, enum problem problem, bool pending,
                       const struct cancel_result *result); /* NULL: none came */
 
@@ -311,8 +327,10 @@ void check_linked(struct sim *sim, size_t run, const char *to);
 
 /* ---- world.c ---- */
 void run_recount(struct sim *sim, struct sim_run *run); /* after any change to it */
-void lives_are_superseded(struct sim *sim, uint16_t place, uint32_t epoch);
-void promise_told(struct sim *sim, int64_t in_one_hop); /* something was banned */
+/* But for the life that its owner carries: that one has the epoch. */
+void lives_are_superseded(struct sim *sim, const struct known *known, uint32_t epoch);
+void life_is_fenced(struct sim *sim, struct str replica, struct str id); /* Redis said so */
+void promise_told(struct sim *sim, int64_t in_one_hop);                  /* something was banned */
 void promise_linked(struct sim *sim, const struct node *node);
 void promise_is_due(struct sim *sim, const struct flight *flight);
 void promise_stopped(struct sim *sim, const struct node *node, size_t run);
@@ -322,7 +340,7 @@ void check_cancel_answer(struct sim *sim, const struct sim_cancel *cancel, enum 
                          const struct cancel_result *result);
 
 /* ---- orders.c ---- */
-const char *agent_of(size_t run);
+const char *agent_of(const struct sim_run *run);
 void order_given(struct sim *sim);
 void order_answered(struct sim *sim, uint64_t ask, const struct order_result *result);
 void orders_heard(struct sim *sim, const struct store_call *call, enum store_verdict said);
@@ -331,8 +349,8 @@ const char *orders_broken(struct sim *sim, const struct sim_run **victim);
 
 /* ---- healed.c ---- */
 bool check_healed(struct sim *sim); /* false: not yet, and `why` says what is missing */
-bool is_in_scope(const struct sim *sim, const struct sim_run *run, const char *root,
-                 const char *target);
+bool may_live_on(struct sim *sim, const struct sim_run *run); /* it need not stop */
+bool is_in_scope(const struct sim_run *run, const char *target);
 
 /* ---- stories.c ---- */
 enum shows { SHOWS_FAILURES, SHOWS_STORIES, SHOWS_CALLS };

@@ -8,6 +8,7 @@ enum {
     RECONCILED_MS = 37000, /* 30 s, 20 % and the way */
     OVERTAKEN_MS = 3100,   /* the longest that a message is late */
     LINKED_MS = 300,
+    CALM_MS = 2000,   /* after a time of slowness */
     LADDER_MS = 17000 /* notice 10 s, TERM 5 s, and the way */
 };
 
@@ -23,18 +24,33 @@ static void add_alive(struct sim *sim, const struct sim_run *run, unsigned more)
 void run_recount(struct sim *sim, struct sim_run *run)
 {
     bool counts = run->phase == RUN_ALIVE && !run->is_ending && run->is_protected
-                  && !run->is_superseded && known_find(sim, str_of(run->id)) != NOBODY;
+                  && !run->is_superseded && !run->is_between_lives
+                  && known_find(sim, str_of(run->id)) != NOBODY;
     if (counts == run->is_counted)
         return;
     run->is_counted = counts;
     add_alive(sim, run, counts ? 1 : UINT_MAX);
 }
 
-void lives_are_superseded(struct sim *sim, uint16_t place, uint32_t epoch)
+void lives_are_superseded(struct sim *sim, const struct known *known, uint32_t epoch)
 {
     for (size_t i = 0; i < sim->run_count; i++) {
         struct sim_run *run = &sim->run[i];
-        if (run->epoch >= epoch || strcmp(run->id, sim->known.item[place].id) != 0)
+        const struct node *node = &sim->node[sim->client[run->client].node];
+        bool is_owned = strcmp(node->replica, known->now.owner) == 0;
+        if (strcmp(run->id, known->id) != 0 || (!is_owned && run->epoch >= epoch))
+            continue;
+        run->is_superseded = !is_owned;
+        run_recount(sim, run);
+    }
+}
+
+void life_is_fenced(struct sim *sim, struct str replica, struct str id)
+{
+    for (size_t i = 0; i < sim->run_count; i++) {
+        struct sim_run *run = &sim->run[i];
+        const struct node *node = &sim->node[sim->client[run->client].node];
+        if (!str_is(id, run->id) || !str_is(replica, node->replica))
             continue;
         run->is_superseded = true;
         run_recount(sim, run);
@@ -89,7 +105,7 @@ void promise_is_due(struct sim *sim, const struct flight *flight)
     const int64_t since = (int64_t)flight->token;
     bool was_well = node->is_alive && node->life == flight->life && node->conn == flight->conn
                     && node->is_linked && !node->is_frozen && node->trouble_until <= since
-                    && sim->slow_until < since && sim->refused_until < since;
+                    && sim->slow_until + CALM_MS < since && sim->refused_until < since;
     if (!was_well || node->mode == MODE_OBSERVE)
         return;
     for (size_t i = 0; i < sim->run_count; i++)
@@ -129,11 +145,11 @@ void check_local_first(struct sim *sim, const struct node *node, const struct si
     for (size_t i = 0; i < sim->run_count && node->mode != MODE_OBSERVE; i++) {
         const struct sim_run *run = &sim->run[i];
         bool is_here = run->phase == RUN_ALIVE && !run->is_ending && !run->is_superseded
-                       && sim->client[run->client].node == node->index
+                       && !run->is_between_lives && sim->client[run->client].node == node->index
                        && run->known_life == node->life;
         bool is_below = strcmp(run->id, cancel->target) != 0 || cancel->includes_self;
-        if (is_here && is_below && is_in_scope(sim, run, cancel->root, cancel->target)
-            && run->told_life != node->life && !run->was_stopped)
+        if (is_here && is_below && is_in_scope(run, cancel->target) && run->told_life != node->life
+            && !run->was_stopped)
             violated(sim, "G8: %s is here, and is not told at once", run->id);
     }
 }
@@ -149,8 +165,10 @@ static void check_names(struct sim *sim, const struct tally_names *names)
 }
 
 /* G5: a cancel may be refused because nobody can record it now, or because it makes no sense. */
-static bool may_be_refused(const struct sim *sim, const struct known *known, enum problem problem)
+static bool may_be_refused(const struct sim *sim, const struct sim_cancel *cancel,
+                           const struct known *known, enum problem problem)
 {
+    bool has_life = known != NULL && known->alive > 0 && cancel->had_life;
     switch (problem) {
     case PROBLEM_NONE:
     case PROBLEM_UNAVAILABLE:
@@ -159,9 +177,12 @@ static bool may_be_refused(const struct sim *sim, const struct known *known, enu
     case PROBLEM_TOO_MANY_MATCHED:
         return true;
     case PROBLEM_NOT_CANCELABLE:
-        return known != NULL && known->alive == 0;
+        return !has_life;
     case PROBLEM_NOT_FOUND:
-        return known == NULL || known->alive == 0 || sim->losses > 0;
+        return !has_life || sim->losses > 0;
+    case PROBLEM_CONFLICT: /* a tombstone lies in another tree than the one that was named */
+    case PROBLEM_RUN_ID_TAKEN:
+        return known == NULL || known->was_buried;
     default:
         return false;
     }
@@ -173,7 +194,7 @@ void check_cancel_answer(struct sim *sim, const struct sim_cancel *cancel, enum 
 {
     uint16_t place = known_find(sim, str_of(cancel->target));
     const struct known *known = place != NOBODY ? &sim->known.item[place] : NULL;
-    if (!may_be_refused(sim, known, problem))
+    if (!may_be_refused(sim, cancel, known, problem))
         violated(sim, "G5: the cancel of %s is refused: %s", cancel->target, problem_code(problem));
     if (result == NULL || problem != PROBLEM_NONE || !result->counted)
         return;
