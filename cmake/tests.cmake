@@ -136,3 +136,6 @@ foreach(script IN LISTS lint_scripts)
     set_tests_properties(lint/${name} PROPERTIES PROCESSORS 2) # they use two themselves
   endif()
 endforeach()
+
+# The protocol in Promela: every history of a small tree, and each rule left out once.
+bw_register(model/promela model 900 ${CMAKE_SOURCE_DIR}/docs/model/check.sh)
