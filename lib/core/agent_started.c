@@ -142,6 +142,8 @@ static void tell_if_hit(struct agent *agent, struct agent_run *run)
     if (box != NULL)
         tell_run(agent, run, box);
     box_drop(agent, box);
+    if (run->process_has_exited)
+        process_exited(agent, run); /* while the start was on its way */
 }
 
 static void take_answer(struct agent *agent, struct agent_run *run,

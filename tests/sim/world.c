@@ -164,6 +164,12 @@ static void check_names(struct sim *sim, const struct tally_names *names)
     }
 }
 
+static bool started_without_redis(const struct sim *sim, const struct known *known)
+{
+    size_t run = run_named(sim, str_of(known->id));
+    return run != SIZE_MAX && !sim->run[run].is_protected;
+}
+
 /* G5: a cancel may be refused because nobody can record it now, or because it makes no sense. */
 static bool may_be_refused(const struct sim *sim, const struct sim_cancel *cancel,
                            const struct known *known, enum problem problem)
@@ -182,7 +188,7 @@ static bool may_be_refused(const struct sim *sim, const struct sim_cancel *cance
         return !has_life || sim->losses > 0;
     case PROBLEM_CONFLICT: /* a tombstone lies in another tree than the one that was named */
     case PROBLEM_RUN_ID_TAKEN:
-        return known == NULL || known->was_buried;
+        return known == NULL || known->was_buried || started_without_redis(sim, known);
     default:
         return false;
     }
