@@ -49,6 +49,14 @@ static void acknowledge(struct agent *agent, struct agent_run *run, enum ack_pha
     report_later(agent, run, flags);
 }
 
+/* Only Redis knows; a client may have been told by the agentd that was here before us. */
+enum problem nobody_cancelled_it(const struct agent *agent, const struct agent_run *run)
+{
+    bool is_known = agent->is_linked && run->is_confirmed;
+    bool is_observed = agent->options.mode == MODE_OBSERVE;
+    return is_known || is_observed ? PROBLEM_NOT_CANCELLED : PROBLEM_UNAVAILABLE;
+}
+
 void ack_asked(struct agent *agent, const struct agent_event *event)
 {
     enum problem problem = PROBLEM_NONE;
@@ -63,7 +71,7 @@ void ack_asked(struct agent *agent, const struct agent_event *event)
     if (run_is_over(run->state))
         problem = PROBLEM_OVER;
     else if (!is_told)
-        problem = PROBLEM_NOT_CANCELLED;
+        problem = nobody_cancelled_it(agent, run);
     else
         acknowledge(agent, run, event->ack->phase);
     struct agent_reply *reply = want_answer(agent, event->ask);

@@ -160,7 +160,7 @@ static void end_locally(struct agent *agent, struct agent_run *run, enum run_sta
     enum run_ban ban = ban_of(agent, run);
     enum run_state recorded = run->state;
     if (run_apply(&recorded, ban, event_of(state)) != RUN_MOVED) {
-        answer_end(agent, run, ask, PROBLEM_NOT_CANCELLED);
+        answer_end(agent, run, ask, nobody_cancelled_it(agent, run));
         return;
     }
     bool differs = recorded != state && state != RUN_CANCELLED && state != RUN_ROLLED_BACK;

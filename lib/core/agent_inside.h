@@ -511,6 +511,7 @@ void reconcile_answered(struct agent *agent, struct call *call, const struct sto
 
 /* ---- agent_ask.c, agent_link.c ---- */
 bool epoch_is_right(struct agent *agent, const struct agent_run *run, uint64_t ask, uint32_t epoch);
+enum problem nobody_cancelled_it(const struct agent *agent, const struct agent_run *run);
 void ack_asked(struct agent *agent, const struct agent_event *event);
 void fence_asked(struct agent *agent, const struct agent_event *event);
 void fence_answered(struct agent *agent, struct call *call, const struct store_answer *answer);

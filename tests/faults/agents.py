@@ -136,18 +136,19 @@ class Agent:
         if run.process is not None:
             return # its process is what has to be stopped, and whoever stops it says so
         if not cancel.get("refused"):
-            path = f"/v1/runs/{run.id}"
-            if run.manner.get("acks", True):
-                await self.insist("POST", path + "/ack",
-                                  {"epoch": run.epoch, "phase": "acknowledged"}, run.id)
-            await self.end(run, "cancelled")
+            await self.insist("POST", f"/v1/runs/{run.id}/ack",
+                              {"epoch": run.epoch, "phase": "acknowledged"}, run.id)
+            for _ in range(60):
+                if (await self.end(run, "cancelled"))["status"] not in (401, 404):
+                    break
+                await asyncio.sleep(AGAIN_S * 5) # a new agentd: first it has to know us again
         run.over = True
         self.say("over", run=run.id)
 
     async def end(self, run, state):
         answer = await self.insist("POST", f"/v1/runs/{run.id}/end",
                                    {"epoch": run.epoch, "state": state}, run.id)
-        run.over = True
+        run.over = answer.status not in (401, 404)
         return {"status": answer.status, "body": answer.body}
 
     # ---- the stream ------------------------------------------------------------------------

@@ -273,6 +273,7 @@ class Judge:
                 self.complain(self.false, f"{target.id}: answered cancel id {body.get('cancel_id')}")
             if cancel.answer.status == 200 and body.get("wait") == "stopped" and not body.get("complete"):
                 self.complain(self.false, f"{target.id}: 200 for a stop that is not complete")
+            self.judge_counts(cancel)
             claimed = {self.forest.by_id[name] for name in body.get("names", {}).get("stopped", ())
                        if name in self.forest.by_id}
             if body.get("complete"):
@@ -289,6 +290,20 @@ class Judge:
                 if stopped is None or stopped > cancel.answered_at:
                     late = "never" if stopped is None else f"{(stopped - cancel.answered_at) * 1000:.1f} ms later"
                     self.complain(self.false, f"{run.id}: called stopped by {cancel.via}, stopped {late}")
+
+    def judge_counts(self, cancel):
+        body, counts = cancel.answer.body, cancel.answer.body.get("counts")
+        if counts is None:
+            return
+        open_ones = [word for word in ("pending", "unresponsive", "suspect", "lost", "observed")
+                     if counts[word] > 0]
+        if body["complete"] and (open_ones or counts["links"] != counts["links_acknowledged"]):
+            self.complain(self.false, f"{cancel.target.id}: complete, with {counts}")
+        for word in ("stopped", "pending", "unresponsive", "suspect", "lost"):
+            names = body["names"][word]
+            if len(set(names)) != len(names) or not body["names"]["truncated"] \
+                    and len(names) != counts[word]:
+                self.complain(self.false, f"{cancel.target.id}: {counts[word]} {word}, and names {names}")
 
     # ---- the row of the table --------------------------------------------------------------
 

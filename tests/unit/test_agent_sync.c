@@ -136,6 +136,19 @@ static void a_child_lists_a_root_that_never_ran(void **state)
                          "answer 1: created r.a epoch 1 running\n");
 }
 
+/* Its client may have been told by the agentd that was here before. */
+static void without_redis_nobody_says_that_a_run_was_not_cancelled(void **state)
+{
+    (void)state;
+    world_start(&world, "ann", "r", "");
+    world_link_down(&world);
+    world_forget(&world);
+    world_ask_ack(&world, "ann", "r", ACK_ACKNOWLEDGED);
+    world_ask_end(&world, "ann", "r", 1, RUN_CANCELLED);
+    world_expect(&world, "answer 3: unavailable r epoch 1 running\n"
+                         "answer 2: unavailable r epoch 1 running\n");
+}
+
 /* Another replica told it to everybody while Redis could not record it; then Redis can. */
 static void an_end_that_overtakes_its_cancel_waits_for_it(void **state)
 {
@@ -514,6 +527,7 @@ int main(void)
         T(a_run_that_was_suspect_says_that_it_lives),
         T(a_report_of_an_epoch_that_redis_forgot_fences_nobody),
         T(a_child_lists_a_root_that_never_ran),
+        T(without_redis_nobody_says_that_a_run_was_not_cancelled),
         T(an_end_that_overtakes_its_cancel_waits_for_it),
         T(a_cancel_missed_while_offline_is_found),
         T(after_a_loss_all_is_told_again_in_order),

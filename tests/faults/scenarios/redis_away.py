@@ -1,6 +1,7 @@
 """Redis goes away and comes back: with what it knew, with less, with nothing."""
 
 import asyncio
+import signal
 
 from . import scenario
 
@@ -129,6 +130,44 @@ async def failover_loses_writes(world):
     await world.linked(*everybody(world))
     world.healed()
     await world.cancel_trees(roots[5:7], house.brokers, wait="stopped", timeout_ms=10000)
+    await world.verdict()
+
+
+@scenario
+async def a_replicated_cancel_outlives_everybody(world):
+    """Cancels that were answered `replicated`; then the primary, all brokers and all agentds are
+    killed at once. On the replica the cancels stand, and who registers again is told."""
+    house, address = world.house, "10.7.254.1"
+    first, second = (house.server("--repl-diskless-sync-delay", "0") for _ in range(2))
+    second.ask("REPLICAOF", first.room.address, "6379")
+    await world.until(lambda: b"master_link_status:up" in second.ask("INFO", "replication"),
+                      "the replica to follow")
+    house.move_address(address, first.room)
+    for _ in range(6):
+        house.agentd(redis_url=f"redis://{address}:6379", lease="5s")
+    for _ in range(2):
+        house.broker(redis_url=f"redis://{address}:6379", lease="5s")
+    await world.ready(*everybody(world))
+    await world.inhabited(processes=0.0)
+    world.judge.broken_is_fine = world.judge.redis_forgets = True
+    world.judge.permit("unauthorized", "not_found", "unavailable", who=("agent",)) # until they are known again
+    for agent in world.forest.agents: # nobody obeys before the crash
+        agent.signal(signal.SIGSTOP)
+    cancels = await world.cancel_trees(world.forest.roots()[:6], house.brokers, durability="replicated")
+    for cancel in cancels:
+        world.expect(cancel.accepted and cancel.answer.body["durability"] == "replicated",
+                     f"{cancel.answer}")
+    for victim in [first, *everybody(world)]:
+        victim.kill()
+    second.ask("REPLICAOF", "NO", "ONE")
+    house.servers.reverse()
+    house.move_address(address, second.room, away=first.room)
+    for agent in world.forest.agents:
+        agent.signal(signal.SIGCONT)
+    for daemon in everybody(world):
+        daemon.again()
+    await world.ready(*everybody(world))
+    world.healed()
     await world.verdict()
 
 
