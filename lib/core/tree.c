@@ -222,13 +222,14 @@ void tree_mark(const struct tree *tree, struct str target)
 /* Whoever is on the way up has the same answer, unless the way is too long: then it is a circle. */
 bool tree_is_marked(struct tree_run *run)
 {
-    struct tree_run *way[PATH_MAX_IDS], *at = run;
+    struct tree_run *way[PATH_MAX_IDS], *top = run;
     size_t steps = 0;
-    for (; at != NULL && at->mark == MARK_UNKNOWN && steps < PATH_MAX_IDS; at = at->up)
-        way[steps++] = at;
-    bool is_known = at == NULL || at->mark != MARK_UNKNOWN;
-    uint8_t mark = at != NULL && is_known ? at->mark : MARK_OUT;
-    for (size_t i = 0; i < steps && (is_known || i == 0); i++)
+    for (; top->mark == MARK_UNKNOWN && top->up != NULL && steps < PATH_MAX_IDS; top = top->up)
+        way[steps++] = top;
+    bool is_known = top->mark != MARK_UNKNOWN || top->up == NULL;
+    uint8_t mark = top->mark == MARK_IN ? MARK_IN : MARK_OUT;
+    (is_known ? top : run)->mark = mark;
+    for (size_t i = 0; i < steps && is_known; i++)
         way[i]->mark = mark;
     return run->mark == MARK_IN;
 }
