@@ -63,7 +63,8 @@ int main(void)
                                     NULL, NULL, &refused));
         all_refused += refused;
     }
-    double commands = (double)(client_commands(redis) - before) / (ROUNDS * (double)DUPLICATES);
+    double commands =
+        (double)(client_commands(redis) - before) / ((double)ROUNDS * (double)DUPLICATES);
     row_print(&(struct row){"duplicate cancels a second through one broker", "requests/s",
                             samples_percentile(&rate, 50), NAN, 20000, true,
                             "200 connections, median of 5 rounds; the load shares 2 CPUs"});

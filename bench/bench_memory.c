@@ -75,8 +75,9 @@ static void idle(const struct stage *stage)
     double before = proc_field(pid, "status", "voluntary_ctxt_switches:");
     poll(NULL, 0, IDLE_SECONDS * 1000);
     double woken = proc_field(pid, "status", "voluntary_ctxt_switches:") - before;
-    row_print(&(struct row){"agentd, idle: wake-ups a second", "1/s", woken / IDLE_SECONDS, NAN, 2,
-                            false, "voluntary context switches over 10 s, linked to Redis"});
+    row_print(&(struct row){"agentd, idle: wake-ups a second", "1/s", woken / (double)IDLE_SECONDS,
+                            NAN, 2, false,
+                            "voluntary context switches over 10 s, linked to Redis"});
 }
 
 /* Trees of ten: a root and nine children. client_ids: the client chooses the ids. */
@@ -109,12 +110,12 @@ static void in_redis(bool client_ids, const char *question, double target)
     redisContext *redis = stage_redis(&stage);
     double before = redis_bytes(redis), weight = private_kib(stage.agentd_pid[0]);
     grow(client, client_ids, 0);
-    row_print(&(struct row){question, "bytes", (redis_bytes(redis) - before) / RUNS, NAN, target,
-                            false, "10 runs a tree, 900 trees"});
+    row_print(&(struct row){question, "bytes", (redis_bytes(redis) - before) / (double)RUNS, NAN,
+                            target, false, "10 runs a tree, 900 trees"});
     if (!client_ids)
         row_print(&(struct row){"agentd: private memory a run", "bytes",
-                                (private_kib(stage.agentd_pid[0]) - weight) * 1024 / RUNS, NAN,
-                                1024, false, "9,000 live runs"});
+                                (private_kib(stage.agentd_pid[0]) - weight) * 1024 / (double)RUNS,
+                                NAN, 1024, false, "9,000 live runs"});
     redisFree(redis);
     client_close(client);
     stage_close(&stage);

@@ -110,7 +110,7 @@ static struct cost cost_of(struct bench *b, void (*append)(redisContext *, int))
         take_replies(b->redis, batch);
     }
     double seen = (double)(now_ns() - start) / 1e3;
-    return (struct cost){seen / CALLS, (cpu_us(b->stage.redis_pid) - cpu) / CALLS};
+    return (struct cost){seen / (double)CALLS, (cpu_us(b->stage.redis_pid) - cpu) / (double)CALLS};
 }
 
 static void say(const char *question, struct samples *ours, struct samples *bare,
