@@ -89,6 +89,7 @@ struct scene {
     bool close_on_exit;
     int go, pids; /* pipes to and from the victim */
     pid_t main, other[2];
+    char token[32]; /* of this program alone: another one may run at the same time */
     char cgroup[256], base[256];
     const char *cgroup_root;
 };
@@ -216,6 +217,7 @@ static int set_up(void **state)
     uv_timer_init(&scene->loop, &scene->tick);
     uv_timer_start(&scene->tick, ticked, 2, 2);
     scene->go = scene->pids = -1;
+    snprintf(scene->token, sizeof scene->token, "t0ken-%d", (int)getpid());
     *state = scene;
     return 0;
 }
@@ -252,8 +254,8 @@ static int tear_down(void **state)
 static void by_its_token_every_process_is_found_and_killed(void **state)
 {
     struct scene *scene = *state;
-    start_family(scene, "t0ken");
-    assert_int_equal(open_tree(scene, scene->main, "t0ken", getuid()), ERR_OK);
+    start_family(scene, scene->token);
+    assert_int_equal(open_tree(scene, scene->main, scene->token, getuid()), ERR_OK);
     assert_int_equal(proctree_pid(scene->tree), scene->main);
     assert_int_equal(proctree_count(scene->tree), 3);
     send_signal(scene, SIGTERM);
@@ -271,8 +273,10 @@ static void by_its_token_every_process_is_found_and_killed(void **state)
 static void a_token_that_only_begins_alike_is_somebody_elses(void **state)
 {
     struct scene *scene = *state;
-    start_family(scene, "t0ken-of-another");
-    assert_int_equal(open_tree(scene, scene->main, "t0ken", getuid()), ERR_OK);
+    char longer[64];
+    snprintf(longer, sizeof longer, "%s-of-another", scene->token);
+    start_family(scene, longer);
+    assert_int_equal(open_tree(scene, scene->main, scene->token, getuid()), ERR_OK);
     assert_int_equal(proctree_count(scene->tree), 2); /* by parent only */
     send_signal(scene, SIGKILL);
     assert_int_equal(scene->found, PID);
@@ -299,9 +303,9 @@ static void an_orphan_that_was_seen_before_is_remembered(void **state)
 static void a_tree_that_forks_on_is_caught(void **state)
 {
     struct scene *scene = *state;
-    start(scene, "runaway", "r0ken", 0);
+    start(scene, "runaway", scene->token, 0);
     assert_int_equal(next_pid(scene), scene->main);
-    if (open_tree(scene, scene->main, "r0ken", getuid()) != ERR_OK)
+    if (open_tree(scene, scene->main, scene->token, getuid()) != ERR_OK)
         skip(); /* its first life was over before we looked */
     /* It may be between two lives at a look, on a machine with many processes more than once. */
     for (int looks = 0; scene->count == 0 && looks < 50; looks++)
@@ -424,8 +428,8 @@ static void what_is_no_process_of_ours_is_not_opened(void **state)
 static void it_may_be_closed_while_it_looks(void **state)
 {
     struct scene *scene = *state;
-    start_family(scene, "t0ken");
-    assert_int_equal(open_tree(scene, scene->main, "t0ken", getuid()), ERR_OK);
+    start_family(scene, scene->token);
+    assert_int_equal(open_tree(scene, scene->main, scene->token, getuid()), ERR_OK);
     scene->close_on_exit = true;
     send_signal(scene, SIGTERM);
     WAIT_FOR(scene, scene->closed == 1);
@@ -436,8 +440,8 @@ static void it_may_be_closed_while_it_looks(void **state)
 static void a_look_is_cheap(void **state)
 {
     struct scene *scene = *state;
-    start_family(scene, "t0ken");
-    assert_int_equal(open_tree(scene, scene->main, "t0ken", getuid()), ERR_OK);
+    start_family(scene, scene->token);
+    assert_int_equal(open_tree(scene, scene->main, scene->token, getuid()), ERR_OK);
     uint64_t begin = uv_hrtime();
     for (int i = 0; i < 20; i++)
         assert_int_equal(proctree_count(scene->tree), 3);
