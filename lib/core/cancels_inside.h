@@ -15,7 +15,7 @@
 
 enum {
     CANCEL_ID_MAX = 2 * (RUN_ID_MAX + 1),
-    SCOPES_MAX = 128,     /* linked roots that one wait follows */
+    SCOPES_MAX = 128,     /* linked roots that one wait, or one count, follows */
     CHILDREN_MAX = 4096,  /* cancels that one include_self=false makes */
     RECENT_MAX = 10000,   /* ids whose root is remembered */
     REASSERT_WINDOW = 64, /* re-sent cancels in flight */
@@ -80,6 +80,9 @@ struct job {
     bool known, already;
     bool waits;
     bool overlooks; /* there is no room to look at all that it waits for */
+    bool counts;    /* reads the trees behind its links before anything is recorded */
+    bool has_counted;
+    bool unreadable; /* one of them could not be read */
     struct run_id root, covered_by;
     enum run_state target_state;
     struct cancel_record record; /* strings in ask, own_id or `stored` */
@@ -207,6 +210,17 @@ void job_settled(struct cancels *c, struct job *job);  /* and durable: wait or a
 bool durable_begin(struct cancels *c, struct job *job);
 void durable_answered(struct cancels *c, struct job *job, const struct store_answer *answer);
 
+/* What a dry run says; `tally` NULL: nothing was counted. Ends the job. */
+void answer_counted(struct cancels *c, struct job *job, const struct tally *tally);
+void refuse_too_many(struct cancels *c, struct job *job, size_t live);
+void record_or_look(struct cancels *c, struct job *job);
+
+/* cancels_count.c: dry_run and expect_at_most where the tree leaves its root */
+bool leads_elsewhere(const struct tree *tree, const struct tree_run *target);
+void count_begin(struct cancels *c, struct job *job);
+void count_read(struct cancels *c, struct job *job); /* some of it was read, or cannot be */
+void count_give_up(struct cancels *c, struct job *job);
+
 /* cancels_children.c: everything below a run, but not the run */
 void children_look(struct cancels *c, struct job *job, const struct tree *tree);
 void child_recorded(struct cancels *c, struct job *job, size_t child,
@@ -214,6 +228,10 @@ void child_recorded(struct cancels *c, struct job *job, size_t child,
 
 /* cancels_wait.c */
 void wait_begin(struct cancels *c, struct job *job);
+void scopes_begin(struct cancels *c, struct job *job); /* also its time, until it is given up */
+void scopes_drop(struct cancels *c,
+                 struct job *job); /* all of that: it goes on to something else */
+bool tally_of_scopes(const struct job *job, struct tally *sum); /* false: home was not read */
 void wait_give_up(struct cancels *c, struct job *job); /* its time is over: answer what is known */
 void lookout_read(struct cancels *c, struct lookout *lookout);
 void lookout_answered(struct cancels *c, struct lookout *lookout,

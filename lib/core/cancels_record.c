@@ -214,42 +214,82 @@ static bool is_named(const struct tree_run *run)
            && (run->state != RUN_NEVER || (run->flags & RUN_FLAG_BANNED) != 0 || run->children > 0);
 }
 
-static void answer_dry_run(struct cancels *c, struct job *job, const struct tree *tree,
-                           const struct tree_run *target)
+static bool was_started(enum run_state state)
 {
-    job->known = target != NULL && target->state != RUN_NONE && target->state != RUN_NEVER;
-    struct target self = {.root = job->root};
-    if (!id_parse(job->ask.run, &self.run))
-        return;
-    job->record = record_for(job, &self);
-    struct cancel_result *result = result_of(c, job);
-    struct cancels_effect *effect = effect_add(c, CANCELS_DO_ANSWER);
-    if (result == NULL || effect == NULL)
-        return;
-    result->record.root = text_str(c, result->record.root);
-    result->record.target = text_str(c, result->record.target);
-    result->counted = true;
-    if (target != NULL) {
-        struct cancel_record stored;
-        result->already = (target->flags & RUN_FLAG_BANNED) != 0;
-        if (result->already && c->options.decode(target->record, &stored))
-            result->record = stored;
-        if (target->ban != NULL && target->ban != target)
-            result->covered_by = target->ban->id;
-        result->target_state = target->state;
-        if (job->ask.include_self)
-            tally_scope(tree, target, &result->tally);
-        else
-            tally_below(tree, target, &result->tally);
-        result->tally.complete = result->tally.complete && job->known;
+    return state != RUN_NONE && state != RUN_NEVER;
+}
+
+/* The first one's record, not ours. */
+static bool take_stored_record(struct cancels *c, struct job *job, struct str bytes)
+{
+    job->stored = mem_copy(bytes);
+    if (job->stored == NULL) {
+        c->failed = true;
+        return false;
     }
-    effect->ask = job->ask.ask;
-    effect->asked = &job->ask;
-    effect->result = result;
+    return c->options.decode((struct str){job->stored, bytes.len}, &job->record);
+}
+
+/* It was somebody else's, of a version that we do not speak: only that much can be told. */
+static void take_unread_record(struct job *job)
+{
+    job->record = (struct cancel_record){
+        .root = id_str(&job->root),
+        .target = job->ask.run,
+        .by = STR("a newer version"),
+        .grace = SPAN_NONE,
+        .cause = cancel_id(id_str(&job->root), job->ask.run, job->own_id),
+    };
+}
+
+/* What stands now, for a dry run to say. */
+static void note_target(struct cancels *c, struct job *job, const struct tree_run *target)
+{
+    struct target self = {.root = job->root};
+    job->known = target != NULL && was_started(target->state);
+    if (id_parse(job->ask.run, &self.run))
+        job->record = record_for(job, &self);
+    job->record.root = id_str(&job->root);
+    job->record.target = job->ask.run;
+    if (target == NULL)
+        return;
+    job->target_state = target->state;
+    job->already = (target->flags & RUN_FLAG_BANNED) != 0;
+    if (target->ban != NULL && target->ban != target)
+        (void)id_parse(target->ban->id, &job->covered_by);
+    if (job->already && !take_stored_record(c, job, target->record))
+        take_unread_record(job);
+}
+
+void answer_counted(struct cancels *c, struct job *job, const struct tally *tally)
+{
+    struct cancel_result *result = result_of(c, job);
+    struct cancels_effect *effect =
+        result != NULL && job->ask.ask != 0 ? effect_add(c, CANCELS_DO_ANSWER) : NULL;
+    if (effect != NULL) {
+        result->counted = true;
+        if (tally != NULL)
+            result->tally = *tally;
+        result->tally.complete = result->tally.complete && job->known;
+        effect->ask = job->ask.ask;
+        effect->asked = &job->ask;
+        effect->result = result;
+    }
     job_end(c, job);
 }
 
-static void refuse_too_many(struct cancels *c, struct job *job, size_t live)
+static void answer_dry_run(struct cancels *c, struct job *job, const struct tree *tree,
+                           const struct tree_run *target)
+{
+    struct tally tally;
+    if (target != NULL && job->ask.include_self)
+        tally_scope(tree, target, &tally);
+    else if (target != NULL)
+        tally_below(tree, target, &tally);
+    answer_counted(c, job, target != NULL ? &tally : NULL);
+}
+
+void refuse_too_many(struct cancels *c, struct job *job, size_t live)
 {
     struct buf text = {0};
     buf_addf(&text, "%zu live runs match, more than the %lld expected", live,
@@ -266,7 +306,7 @@ static void refuse_too_many(struct cancels *c, struct job *job, size_t live)
 static bool too_many(struct cancels *c, struct job *job, const struct tree *tree,
                      const struct tree_run *target)
 {
-    if (job->ask.expect_at_most < 0 || target == NULL)
+    if (job->ask.expect_at_most < 0 || job->has_counted || target == NULL)
         return false;
     size_t live = live_below(tree, target);
     if (!job->ask.include_self && run_is_live(target->state))
@@ -302,14 +342,27 @@ void job_looked(struct cancels *c, struct job *job, const struct store_answer *a
     if (too_many(c, job, tree, target))
         return;
     bool is_over = target != NULL && run_is_over(target->state) && target->ban == NULL;
+    bool must_count = job->ask.dry_run || job->ask.expect_at_most >= 0;
+    if (job->ask.dry_run)
+        note_target(c, job, target);
     if (job->ask.dry_run && is_over && !scope_is_open(c, tree, target))
         job_refuse(c, job, PROBLEM_NOT_CANCELABLE, "the run is over and nothing below it lives");
+    else if (must_count && !job->has_counted && target != NULL && leads_elsewhere(tree, target))
+        count_begin(c, job);
     else if (job->ask.dry_run)
         answer_dry_run(c, job, tree, target);
     else if (!job->ask.include_self && target != NULL)
         children_look(c, job, tree);
     else
         record(c, job);
+}
+
+void record_or_look(struct cancels *c, struct job *job)
+{
+    if (job->ask.include_self)
+        record(c, job);
+    else
+        look(c, job, FOR_LOOK);
 }
 
 /* ---- what the script said ----------------------------------------------------------------------
@@ -351,17 +404,6 @@ void job_settled(struct cancels *c, struct job *job)
         job_end(c, job);
 }
 
-/* The first one's record, not ours. */
-static bool take_stored_record(struct cancels *c, struct job *job, struct str bytes)
-{
-    job->stored = mem_copy(bytes);
-    if (job->stored == NULL) {
-        c->failed = true;
-        return false;
-    }
-    return c->options.decode((struct str){job->stored, bytes.len}, &job->record);
-}
-
 static void take_own_record(struct cancels *c, struct job *job)
 {
     struct target target = {.root = job->root};
@@ -380,18 +422,6 @@ static void take_own_record(struct cancels *c, struct job *job)
     hold_issued(c, &job->record, (struct str){bytes, len});
 }
 
-/* It was somebody else's, of a version that we do not speak: only that much can be told. */
-static void take_unread_record(struct job *job)
-{
-    job->record = (struct cancel_record){
-        .root = id_str(&job->root),
-        .target = job->ask.run,
-        .by = STR("a newer version"),
-        .grace = SPAN_NONE,
-        .cause = cancel_id(id_str(&job->root), job->ask.run, job->own_id),
-    };
-}
-
 static void not_found(struct cancels *c, struct job *job)
 {
     recent_forget(c, job->ask.run);
@@ -404,11 +434,6 @@ static void not_found(struct cancels *c, struct job *job)
     } else {
         job_refuse(c, job, PROBLEM_NOT_FOUND, "nobody has seen this id");
     }
-}
-
-static bool was_started(enum run_state state)
-{
-    return state != RUN_NONE && state != RUN_NEVER;
 }
 
 void job_recorded(struct cancels *c, struct job *job, const struct store_answer *answer)

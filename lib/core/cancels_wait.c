@@ -219,7 +219,7 @@ static void find_links(struct cancels *c, struct scope *scope, const struct tree
 {
     for (size_t i = 0; i < tree->link_count; i++) {
         struct target to;
-        if (!tree->link[i].acknowledged || !link_target(&tree->link[i], &to)
+        if (!(tree->link[i].acknowledged || scope->job->counts) || !link_target(&tree->link[i], &to)
             || !tree_is_marked(tree->link[i].from))
             continue;
         if (has_target(scope_find(scope->job, &to.root), &to.run))
@@ -240,6 +240,14 @@ static bool has_all_targets(const struct scope *scope, const struct tree *tree)
     return true;
 }
 
+/* A count of what is below a run leaves out the run. */
+static const struct tree_run *spared(const struct scope *scope, const struct tree *tree)
+{
+    const struct job *job = scope->job;
+    bool spares = job->counts && !job->ask.include_self && !scope->linked;
+    return spares ? tree_find(tree, job->ask.run) : NULL;
+}
+
 static void scope_take(struct cancels *c, struct scope *scope, const struct tree *tree)
 {
     size_t known;
@@ -248,12 +256,12 @@ static void scope_take(struct cancels *c, struct scope *scope, const struct tree
         mark_targets(scope, tree);
         find_links(c, scope, tree);
     } while (scope->target_count > known);
-    tally_marked(tree, &scope->tally);
+    tally_marked(tree, spared(scope, tree), &scope->tally);
     scope->tally.complete =
         scope->tally.complete && (scope->linked || has_all_targets(scope, tree));
     scope->read = true;
     keep_names(scope);
-    if (!scope->linked && scope->job->ask.follow_links)
+    if (!scope->linked && scope->job->ask.follow_links && !scope->job->counts)
         job_links_follow(c, scope->job, tree);
 }
 
@@ -273,6 +281,16 @@ static void hand_out(struct cancels *c, struct lookout *lookout, const struct tr
     }
 }
 
+static void counts_fail(struct cancels *c, struct lookout *lookout)
+{
+    LIST_EACH (at, then, &lookout->scopes) {
+        struct job *job = LIST_OWNER(at, struct scope, in_lookout)->job;
+        job->unreadable = job->counts;
+        if (job->counts)
+            ripen(c, job);
+    }
+}
+
 void lookout_answered(struct cancels *c, struct lookout *lookout, const struct store_answer *answer)
 {
     lookout->reading = false;
@@ -282,6 +300,7 @@ void lookout_answered(struct cancels *c, struct lookout *lookout, const struct s
         hand_out(c, lookout, answer->tree);
     } else {
         lookout->again = false; /* LINK_UP or the next second tries again */
+        counts_fail(c, lookout);
     }
     if (lookout->again && !list_is_empty(&lookout->scopes)) {
         lookout->again = false;
@@ -306,6 +325,21 @@ static bool is_awaited(const struct cancels *c, const struct job *job)
     return true;
 }
 
+bool tally_of_scopes(const struct job *job, struct tally *sum)
+{
+    bool home_was_read = true;
+    LIST_EACH (at, then, &job->scopes) {
+        struct scope *scope = LIST_OWNER(at, struct scope, in_job);
+        if (!scope->read && !scope->linked)
+            home_was_read = false;
+        if (!scope->read)
+            sum->all_delivered = sum->complete = false;
+        else
+            tally_add(sum, &scope->tally);
+    }
+    return home_was_read;
+}
+
 static void answer_wait(struct cancels *c, struct job *job, bool awaited)
 {
     struct cancel_result *result = result_of(c, job);
@@ -316,18 +350,9 @@ static void answer_wait(struct cancels *c, struct job *job, bool awaited)
         return;
     }
     result->awaited = awaited;
-    result->counted = true;
     result->tally = (struct tally){.all_delivered = !job->overlooks,
                                    .complete = loss_is_settled(c) && !job->overlooks};
-    LIST_EACH (at, then, &job->scopes) {
-        struct scope *scope = LIST_OWNER(at, struct scope, in_job);
-        if (!scope->read && !scope->linked)
-            result->counted = false;
-        if (!scope->read)
-            result->tally.all_delivered = result->tally.complete = false;
-        else
-            tally_add(&result->tally, &scope->tally);
-    }
+    result->counted = tally_of_scopes(job, &result->tally);
     result->unconfirmed = replicas_unconfirmed(c, &result->unconfirmed_count);
     effect->ask = job->ask.ask;
     effect->asked = &job->ask;
@@ -340,29 +365,42 @@ void answer_the_ripe(struct cancels *c)
     while (!list_is_empty(&c->ripe)) {
         struct job *job = LIST_OWNER(c->ripe.head.next, struct job, in_ripe);
         link_remove(&job->in_ripe);
-        if (is_awaited(c, job))
+        if (job->counts)
+            count_read(c, job);
+        else if (is_awaited(c, job))
             answer_wait(c, job, true);
     }
 }
 
 void wait_give_up(struct cancels *c, struct job *job)
 {
-    answer_wait(c, job, is_awaited(c, job));
+    if (job->counts)
+        count_give_up(c, job);
+    else
+        answer_wait(c, job, is_awaited(c, job));
 }
 
-void wait_begin(struct cancels *c, struct job *job)
+void scopes_drop(struct cancels *c, struct job *job)
+{
+    scopes_release(c, job);
+    scopes_free(job);
+    list_init(&job->scopes);
+    job->scope_count = 0;
+    link_remove(&job->in_waiting);
+    link_remove(&job->in_ripe);
+}
+
+void scopes_begin(struct cancels *c, struct job *job)
 {
     struct span timeout = job->ask.timeout.ms > 0 ? job->ask.timeout : TIMEOUT_DEFAULT;
     if (timeout.ms > TIMEOUT_MAX.ms)
         timeout = TIMEOUT_MAX;
-    job->waits = true;
     job->due = instant_after(c->now, timeout);
     wake_at(c, job->due);
     list_add_last(&c->waiting, &job->in_waiting);
-    replicas_refresh(c);
 
     struct target self = {.root = job->root};
-    if (job->ask.include_self && id_parse(job->ask.run, &self.run))
+    if ((job->ask.include_self || job->counts) && id_parse(job->ask.run, &self.run))
         job->overlooks = scope_add(c, job, &self) == NULL;
     for (size_t i = 0; i < job->child_count; i++)
         if (scope_add(c, job, &job->child[i]) == NULL)
@@ -371,4 +409,11 @@ void wait_begin(struct cancels *c, struct job *job)
         lookout_read(c, LIST_OWNER(at, struct scope, in_job)->lookout);
     if (job->scope_count == 0)
         ripen(c, job);
+}
+
+void wait_begin(struct cancels *c, struct job *job)
+{
+    job->waits = true;
+    replicas_refresh(c);
+    scopes_begin(c, job);
 }

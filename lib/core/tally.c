@@ -76,8 +76,7 @@ static bool has_started(const struct tree_run *run)
     return run->state != RUN_NONE && run->state != RUN_NEVER;
 }
 
-/* `spared` does not count; NULL: every run does. */
-static void tally_without(const struct tree *tree, const struct tree_run *spared, struct tally *out)
+void tally_marked(const struct tree *tree, const struct tree_run *spared, struct tally *out)
 {
     *out = (struct tally){.all_delivered = true};
     for (size_t i = 0; i < tree->run_count; i++) {
@@ -98,21 +97,16 @@ static void tally_without(const struct tree *tree, const struct tree_run *spared
     out->all_delivered = out->all_delivered && links_are_done;
 }
 
-void tally_marked(const struct tree *tree, struct tally *out)
-{
-    tally_without(tree, NULL, out);
-}
-
 void tally_scope(const struct tree *tree, const struct tree_run *target, struct tally *out)
 {
     tree_unmark(tree);
     tree_mark(tree, target->id);
-    tally_without(tree, NULL, out);
+    tally_marked(tree, NULL, out);
 }
 
 void tally_below(const struct tree *tree, const struct tree_run *target, struct tally *out)
 {
     tree_unmark(tree);
     tree_mark(tree, target->id);
-    tally_without(tree, target, out);
+    tally_marked(tree, target, out);
 }

@@ -84,8 +84,9 @@ struct tally {
     bool complete; /* nothing pending, unresponsive, suspect, lost, observed; links acknowledged */
 };
 void tally_scope(const struct tree *tree, const struct tree_run *target, struct tally *out);
-/* Of all that is marked, each run once. */
-void tally_marked(const struct tree *tree, struct tally *out);
+/* Of all that is marked, each run once, but for `spared` (NULL: nobody); the links of the spared
+ * one count. */
+void tally_marked(const struct tree *tree, const struct tree_run *spared, struct tally *out);
 /* The same without the target itself; its own links count, for they are told as its children are.
  */
 void tally_below(const struct tree *tree, const struct tree_run *target, struct tally *out);

@@ -653,6 +653,108 @@ static void links_to_more_roots_than_are_followed_are_not_called_stopped(void **
     expect_nothing(world);
 }
 
+static void add_link(struct world *world, const char *from, const char *to)
+{
+    struct run_link link = {.kind = LINK_ROOT, .to = str_of(to)};
+    assert_int_equal(tree_add_link(&world->tree, str_of(from), str_of(to), STR(""), &link), ERR_OK);
+}
+
+/* ROOT links to far/run, which has a child, and whose tree links back to ROOT. */
+static void count_round(struct world *world, struct cancel_ask asked)
+{
+    tree_fini(&world->tree);
+    add(world, ROOT, "", RUN_RUNNING, 0);
+    add_link(world, ROOT, "far/run");
+    ask(world, asked);
+    say_tree(world, ROOT);
+    expect(world, "watch " ROOT "\ntree " ROOT "\n");
+    say_tree(world, ROOT);
+    expect(world, "watch far\ntree far\n");
+    tree_fini(&world->tree);
+    add(world, "far", "", RUN_RUNNING, 0);
+    add(world, "run", "far", RUN_RUNNING, 0);
+    add(world, "below", "run", RUN_RUNNING, RUN_FLAG_SUSPECT);
+    add_link(world, "below", ROOT "/" ROOT);
+    say_tree(world, "far");
+}
+
+static void what_links_lead_to_is_counted_before_anything_is_recorded(void **state)
+{
+    struct world *world = *state;
+    linked(world);
+    struct cancel_ask asked = ask_for(ROOT);
+    asked.dry_run = true;
+    count_round(world, asked);
+    expect(world, "answer 1: requested by user:me stopped 0 pending 2\n"
+                  "unwatch " ROOT "\nunwatch far\n");
+
+    asked.dry_run = false;
+    asked.expect_at_most = 2;
+    count_round(world, asked);
+    expect(world, "answer 1: too_many_matched\n"
+                  "(3 live runs match, more than the 2 expected)\n"
+                  "audit\nunwatch " ROOT "\nunwatch far\n");
+
+    asked.expect_at_most = 3;
+    count_round(world, asked);
+    expect(world, "unwatch " ROOT "\nunwatch far\ncancel " ROOT "/" ROOT "\n");
+    say(world, STORE_CANCEL, accepted(RUN_RUNNING));
+    expect(world, "audit\nanswer 1: requested by user:me\n");
+}
+
+static void a_count_of_the_children_leaves_out_the_run_that_links(void **state)
+{
+    struct world *world = *state;
+    linked(world);
+    struct cancel_ask asked = ask_for(ROOT);
+    asked.include_self = false;
+    asked.expect_at_most = 2;
+    count_round(world, asked);
+    expect(world, "unwatch " ROOT "\nunwatch far\ntree " ROOT "\n");
+    tree_fini(&world->tree);
+    add(world, ROOT, "", RUN_RUNNING, 0);
+    add_link(world, ROOT, "far/run");
+    say_tree(world, ROOT);
+    expect(world, "cancel far/run force even_if_over\n");
+    asked.dry_run = true;
+    count_round(world, asked);
+    expect(world, "answer 1: requested by user:me stopped 0 pending 1 open\n"
+                  "unwatch " ROOT "\nunwatch far\n");
+}
+
+/* What cannot be counted is not cancelled on a guess. */
+static void links_that_cannot_be_counted_refuse_the_cancel(void **state)
+{
+    struct world *world = *state;
+    linked(world);
+    struct cancel_ask asked = ask_for(ROOT);
+    asked.expect_at_most = 1000;
+    add(world, ROOT, "", RUN_RUNNING, 0);
+    add_link(world, ROOT, "far");
+    ask(world, asked);
+    say_tree(world, ROOT);
+    say_tree(world, ROOT);
+    say_on(world, STORE_TREE, "far", (struct store_answer){.verdict = SAID_ERROR});
+    expect(world, "answer 1: unavailable\naudit\nunwatch " ROOT "\nunwatch far\n");
+
+    ask(world, asked);
+    say_tree(world, ROOT);
+    say_tree(world, ROOT);
+    pass(world, 10000);
+    assert_non_null(strstr(world->said.bytes, "answer 1: unavailable\naudit\n"));
+    say_on(world, STORE_TREE, "far", (struct store_answer){.verdict = SAID_NOT_FOUND});
+
+    for (int i = 0; i < 130; i++) {
+        char to[16];
+        (void)snprintf(to, sizeof to, "far%d", i);
+        add_link(world, ROOT, to);
+    }
+    ask(world, asked);
+    say_tree(world, ROOT);
+    say_tree(world, ROOT);
+    assert_non_null(strstr(world->said.bytes, "answer 1: too_many_matched\n(its links lead to"));
+}
+
 static void a_link_is_cancelled_over_there_and_then_acknowledged(void **state)
 {
     struct world *world = *state;
@@ -829,6 +931,9 @@ int main(void)
         STORY(many_waits_share_one_watch_and_one_read),
         STORY(a_wait_follows_links_to_other_roots),
         STORY(links_to_more_roots_than_are_followed_are_not_called_stopped),
+        STORY(what_links_lead_to_is_counted_before_anything_is_recorded),
+        STORY(a_count_of_the_children_leaves_out_the_run_that_links),
+        STORY(links_that_cannot_be_counted_refuse_the_cancel),
         STORY(a_link_is_cancelled_over_there_and_then_acknowledged),
         STORY(without_redis_the_answer_is_unavailable_or_unknown),
         STORY(more_asks_than_allowed_are_refused),
