@@ -105,8 +105,6 @@ static bool lives_elsewhere(const struct sim *sim, const struct sim_run *run)
 static bool may_be_forgotten(const struct sim *sim, const struct sim_run *run)
 {
     size_t lives = 0;
-    if (sim->max_runs < RUNS_MAX)
-        return true; /* an agentd that is full may not take back what an earlier one carried */
     for (size_t i = 0; i < sim->run_count; i++)
         lives += strcmp(sim->run[i].id, run->id) == 0 ? 1 : 0;
     return sim->losses > 1 && lives > 1;

@@ -83,7 +83,6 @@ static void set_tables(struct sim *sim, const struct schedule *schedule)
     draw_for(sim, SETTING_TABLES, 0);
     if (!by_chance(sim, 10) || !is_kept(schedule, SETTING_TABLES))
         return;
-    sim->max_runs = (size_t)some_ms(sim, 3, 12);
     sim->max_tree_runs = (size_t)some_ms(sim, 2, 10);
     sim->max_children = (size_t)some_ms(sim, 1, 4);
 }
