@@ -268,14 +268,6 @@ static const char *cancel_is_wrong(const struct agent *agent, const struct cance
 static const char only_here[] = "the runs here were told to stop, but Redis is away and too many "
                                 "cancels wait for it here: this one is not kept, ask again";
 
-static void refuse_unheld(struct agent *agent, uint64_t ask, size_t told)
-{
-    if (told > 0)
-        want_refusal(agent, ask, PROBLEM_OVERLOADED, only_here);
-    else
-        want_refusal(agent, ask, PROBLEM_UNAVAILABLE, "Redis is away");
-}
-
 static void ask_everywhere(struct agent *agent, const struct agent_event *event,
                            struct record_box *box, size_t told)
 {
@@ -326,8 +318,10 @@ void cancel_asked(struct agent *agent, const struct agent_event *event)
         ask_everywhere(agent, event, box, told);
     else if (box != NULL)
         answer_pending(agent, event, ask, box, told);
+    else if (told > 0)
+        want_refusal(agent, event->ask, PROBLEM_OVERLOADED, only_here);
     else
-        refuse_unheld(agent, event->ask, told);
+        ask_everywhere(agent, event, NULL, 0); /* refused there, and audited */
     box_drop(agent, box);
 }
 
@@ -379,7 +373,7 @@ static void answer_api(struct agent *agent, const struct agent_event *event,
         return;
     }
     if (is_unrecorded(result->problem) && open->told > 0) {
-        refuse_unheld(agent, event->ask, open->told);
+        want_refusal(agent, event->ask, PROBLEM_OVERLOADED, only_here);
         return;
     }
     struct agent_reply *reply = want_answer(agent, event->ask);

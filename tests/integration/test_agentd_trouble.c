@@ -1,4 +1,5 @@
 /* agentd when things fail: Redis, itself, its clients. */
+#include <hiredis/hiredis.h>
 #include <netinet/in.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -73,6 +74,43 @@ static void without_redis_a_cancel_holds_here_and_everywhere_later(void **state)
     wait_for_record(&run);
     sidecar_end(&agentd, &run, "cancelled");
     listening_close(&listening);
+}
+
+static int entries_about(const char *run)
+{
+    char wanted[64];
+    int found = 0;
+    redisContext *context = redis_process_connect(&redis);
+    redisReply *all = redisCommand(context, "XRANGE bw:audit - +");
+    assert_non_null(all);
+    (void)snprintf(wanted, sizeof wanted, "\"run_id\":\"%s\"", run);
+    for (size_t i = 0; i < all->elements; i++)
+        found += strstr(all->element[i]->element[1]->element[1]->str, wanted) != NULL ? 1 : 0;
+    freeReplyObject(all);
+    redisFree(context);
+    return found;
+}
+
+/* What was refused meanwhile is audited, too: the newest of it. */
+static void while_redis_is_away_the_newest_audit_entries_wait(void **state)
+{
+    enum { ROOM = 1000, MORE = 3 };
+    (void)state;
+    struct waiting wait = WAITING;
+    start_agentd(NULL);
+    redis_process_kill(&redis);
+    wait_for_link("false");
+    for (int i = 0; i < ROOM + MORE; i++)
+        json_decref(sidecar_call(&agentd, NULL, 503, "POST",
+                                 i < MORE ? "/v1/runs/too-old/cancel" : "/v1/runs/kept/cancel",
+                                 "{}"));
+    assert_true(service_logged(&agentd, "audit entry dropped"));
+    redis_process_again(&redis);
+    while (redis_process_do(&redis, "XLEN bw:audit") < ROOM)
+        waiting_turn(&wait);
+    assert_int_equal(redis_process_do(&redis, "XLEN bw:audit"), ROOM);
+    assert_int_equal(entries_about("too-old"), 0);
+    assert_int_equal(entries_about("kept"), ROOM);
 }
 
 static void without_redis_a_run_starts_unprotected_and_is_asserted_later(void **state)
@@ -418,6 +456,7 @@ int main(void)
 #define STORY(name) cmocka_unit_test_teardown(name, stop_agentd)
     const struct CMUnitTest tests[] = {
         STORY(without_redis_a_cancel_holds_here_and_everywhere_later),
+        STORY(while_redis_is_away_the_newest_audit_entries_wait),
         STORY(without_redis_a_run_starts_unprotected_and_is_asserted_later),
         STORY(an_end_without_redis_is_told_later),
         STORY(a_cautious_agentd_starts_nothing_without_redis),
