@@ -948,6 +948,9 @@ static void when_memory_is_full_only_what_is_new_is_refused(void **state)
     struct store_call lease = {
         .op = STORE_LEASE, .replica = STR("R9"), .generation = STR("g"), .span = SECONDS(1)};
     SAYS(ask(lease), ok);
+    struct store_call order = {
+        .op = STORE_ORDER, .id = STR("o1"), .record = STR("x"), .limit = 1000, .max_holds = 256};
+    SAYS(ask(order), ok);
     redis_tell(&asker, "CONFIG SET maxmemory 0");
     SAYS(start("b", "r"), started);
 }

@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- order: writes an order down, once; everybody who hears of a new version reads the holds again.
 -- Orders that nobody can ask for any more make room first.
 do
