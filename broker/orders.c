@@ -123,6 +123,8 @@ static void answer_problem(struct http_request *request, const struct order_resu
     api_problem(request, result->problem, result->detail, extra);
 }
 
+static void answer_stored(struct brokerd *d, struct http_request *request, struct str id);
+
 void answer_order(struct brokerd *d, uint64_t id, const struct order_result *result)
 {
     struct open_order *open = map_find(&d->open_orders, id_key(&id));
@@ -133,11 +135,12 @@ void answer_order(struct brokerd *d, uint64_t id, const struct order_result *res
     open_free(open);
     if (result->problem != PROBLEM_NONE) {
         answer_problem(request, result);
+    } else if (result->already) {
+        answer_stored(d, request, result->id);
     } else if (wire_order_decode(result->record, &order) != ERR_OK) {
         api_problem(request, PROBLEM_UNAVAILABLE, "the stored order cannot be read", NULL);
     } else {
         struct api_order_about about = {.id = result->id,
-                                        .already = result->already,
                                         .dry_run = result->dry_run,
                                         .progress = result->progress,
                                         .hold_left = result->dry_run ? MILLIS(0) : order.hold};
@@ -158,6 +161,7 @@ void log_order(const struct order_result *result)
 struct order_read {
     struct read read; /* first */
     struct run_id id; /* "": all of them */
+    bool is_repeated; /* a POST: the same order was given before */
 };
 
 static void release(struct read *read)
@@ -165,7 +169,7 @@ static void release(struct read *read)
     mem_free(read);
 }
 
-static json_t *stored_json(const struct store_order *stored)
+static json_t *stored_json(const struct store_order *stored, bool already)
 {
     struct order order;
     static struct order_progress progress; /* 5 kB: not on the stack; we are on one thread */
@@ -174,10 +178,23 @@ static json_t *stored_json(const struct store_order *stored)
     bool has_progress =
         stored->progress.len > 0 && wire_progress_decode(stored->progress, &progress) == ERR_OK;
     struct api_order_about about = {.id = stored->id,
+                                    .already = already,
                                     .progress = has_progress ? &progress : NULL,
                                     .hold_left = stored->hold_left,
                                     .lifted = {stored->lifted_ms}};
     return api_order(&order, &about);
+}
+
+static void answer_one(struct http_request *request, const struct store_answer *answer,
+                       bool is_repeated)
+{
+    json_t *json = answer->order_count == 1 ? stored_json(&answer->order[0], is_repeated) : NULL;
+    if (json != NULL)
+        http_answer_json(request, is_repeated ? 202 : 200, json, NULL);
+    else if (is_repeated)
+        api_problem(request, PROBLEM_UNAVAILABLE, "Redis has forgotten this order", NULL);
+    else
+        api_problem(request, PROBLEM_NOT_FOUND, "no such order", NULL);
 }
 
 static void on_orders(void *owner, uint64_t token, const struct store_answer *answer)
@@ -188,17 +205,13 @@ static void on_orders(void *owner, uint64_t token, const struct store_answer *an
         return;
     struct http_request *request = read->read.pending.request;
     if (read->id.text[0] != '\0') {
-        json_t *json = answer->order_count == 1 ? stored_json(&answer->order[0]) : NULL;
-        if (json != NULL)
-            http_answer_json(request, 200, json, NULL);
-        else
-            api_problem(request, PROBLEM_NOT_FOUND, "no such order", NULL);
+        answer_one(request, answer, read->is_repeated);
         read_end(&read->read);
         return;
     }
     json_t *json = json_object(), *list = json_array();
     for (size_t i = 0; i < answer->order_count; i++) {
-        json_t *one = list != NULL ? stored_json(&answer->order[i]) : NULL;
+        json_t *one = list != NULL ? stored_json(&answer->order[i], false) : NULL;
         if (one != NULL)
             json_array_append_new(list, one);
     }
@@ -211,6 +224,17 @@ static void read_orders(struct order_read *read)
 {
     struct store_call call = {.op = STORE_ORDERS_READ, .id = id_str(&read->id)};
     read_call(&read->read, &call, on_orders);
+}
+
+/* How far it is and whether it holds, Redis alone knows: it may have been lifted since. */
+static void answer_stored(struct brokerd *d, struct http_request *request, struct str id)
+{
+    struct order_read *read = read_open(d, request, sizeof *read, release);
+    if (read == NULL)
+        return;
+    (void)id_parse(id, &read->id);
+    read->is_repeated = true;
+    read_orders(read);
 }
 
 void serve_orders(void *owner, struct http_request *request, const struct str part[API_PARTS_MAX])

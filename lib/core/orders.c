@@ -207,15 +207,19 @@ static void carry_out(struct orders *o, struct job *job)
     scan_begin(o, job);
 }
 
-static void found_written(struct orders *o, struct job *job, const struct store_answer *said)
+static void say_already(struct orders *o, uint64_t ask, struct str record, struct str id)
 {
     struct orders_effect *effect = orders_want(o, ORDERS_DO_ANSWER);
-    if (effect != NULL) {
-        effect->ask = job->ask;
-        effect->result = (struct order_result){.id = arena_copy(&o->arena, id_str(&job->id)),
-                                               .record = arena_copy(&o->arena, said->record),
-                                               .already = true};
-    }
+    if (effect == NULL)
+        return;
+    effect->ask = ask;
+    effect->result = (struct order_result){
+        .id = arena_copy(&o->arena, id), .record = arena_copy(&o->arena, record), .already = true};
+}
+
+static void found_written(struct orders *o, struct job *job, const struct store_answer *said)
+{
+    say_already(o, job->ask, said->record, id_str(&job->id));
     job_drop(o, job); /* it is carried out, or somebody finds that it is not */
 }
 
@@ -274,19 +278,30 @@ static void turn_away(struct orders *o, const struct order_ask *asked, enum prob
     effect->result = (struct order_result){.problem = problem, .detail = detail};
 }
 
+/* Its id was asked for before: until the first one has its answer nobody knows what it will be. */
+static void on_ask_again(struct orders *o, const struct order_ask *asked, const struct job *job)
+{
+    if (job->phase == JOB_COUNTING || job->phase == JOB_WRITING)
+        turn_away(o, asked, PROBLEM_OVERLOADED, "this order is just being written down");
+    else
+        say_already(o, asked->ask, (struct str){job->bytes, job->len}, id_str(&job->id));
+}
+
 static void on_ask(struct orders *o, const struct order_ask *asked)
 {
     if (!o->is_linked) {
         turn_away(o, asked, PROBLEM_UNAVAILABLE, "Redis is away");
         return;
     }
-    struct job *job = NULL;
-    bool is_ours = job_find(o, asked->id) != NULL;
-    if (!is_ours && open_jobs(o) < o->options.jobs_max)
+    struct job *job = job_find(o, asked->id);
+    if (job != NULL) {
+        on_ask_again(o, asked, job);
+        return;
+    }
+    if (open_jobs(o) < o->options.jobs_max)
         job = job_make(o, asked->id, asked->record);
     if (job == NULL) {
-        turn_away(o, asked, PROBLEM_OVERLOADED,
-                  is_ours ? "this order is being carried out" : "too many orders are open here");
+        turn_away(o, asked, PROBLEM_OVERLOADED, "too many orders are open here");
         return;
     }
     job->ask = asked->ask;
