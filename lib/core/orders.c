@@ -122,7 +122,7 @@ static void refuse(struct orders *o, struct job *job, enum problem problem, cons
 }
 
 /* ---- writing it down ----------------------------------------------------------------------- */
-static void write_down(struct orders *o, struct job *job, struct span hold)
+static bool write_down(struct orders *o, struct job *job, struct span hold)
 {
     struct store_call call = {.op = STORE_ORDER,
                               .id = id_str(&job->id),
@@ -130,7 +130,13 @@ static void write_down(struct orders *o, struct job *job, struct span hold)
                               .span = hold,
                               .limit = ORDERS_MAX,
                               .max_holds = HOLDS_MAX};
-    if (!orders_call(o, job, FOR_WRITE, STR_NONE, &call))
+    return orders_call(o, job, FOR_WRITE, STR_NONE, &call);
+}
+
+static void write_first(struct orders *o, struct job *job)
+{
+    job->phase = JOB_WRITING;
+    if (!write_down(o, job, job->order.hold))
         refuse(o, job, PROBLEM_OVERLOADED, "out of memory");
 }
 
@@ -191,8 +197,7 @@ void job_counted(struct orders *o, struct job *job)
     } else if (job->dry_run) {
         refuse(o, job, PROBLEM_NONE, NULL);
     } else {
-        job->phase = JOB_WRITING;
-        write_down(o, job, job->order.hold);
+        write_first(o, job);
     }
 }
 
@@ -223,10 +228,18 @@ static void found_written(struct orders *o, struct job *job, const struct store_
     job_drop(o, job); /* it is carried out, or somebody finds that it is not */
 }
 
+static void told_again(struct job *job, const struct store_answer *said)
+{
+    if (said->verdict == SAID_OK || said->verdict == SAID_ALREADY || said->verdict == SAID_FULL)
+        job->is_forgotten = false;
+}
+
 static void written(struct orders *o, struct job *job, const struct store_answer *said)
 {
-    if (job->phase != JOB_WRITING)
-        return; /* told again after a loss */
+    if (job->phase != JOB_WRITING) {
+        told_again(job, said);
+        return;
+    }
     switch (said->verdict) {
     case SAID_OK:
         job->progress = (struct order_progress){0};
@@ -255,6 +268,8 @@ void job_wait(struct orders *o, struct job *job)
     job->round++;
     if (job->phase == JOB_COUNTING)
         refuse(o, job, PROBLEM_UNAVAILABLE, "Redis cannot be read now");
+    else if (job->phase == JOB_WRITING)
+        refuse(o, job, PROBLEM_UNKNOWN_OUTCOME, "the connection to Redis broke");
     else if (job->phase == JOB_SCANNING)
         job->phase = JOB_WAITING;
 }
@@ -307,12 +322,12 @@ static void on_ask(struct orders *o, const struct order_ask *asked)
     job->ask = asked->ask;
     job->dry_run = asked->dry_run;
     job->expect_at_most = asked->expect_at_most;
-    bool counts_first = job->dry_run || job->expect_at_most >= 0;
-    job->phase = counts_first ? JOB_COUNTING : JOB_WRITING;
-    if (counts_first)
+    if (job->dry_run || job->expect_at_most >= 0) {
+        job->phase = JOB_COUNTING;
         scan_begin(o, job);
-    else
-        write_down(o, job, job->order.hold);
+    } else {
+        write_first(o, job);
+    }
 }
 
 /* ---- what another broker began and did not finish ------------------------------------------ */
@@ -345,6 +360,28 @@ static bool is_unfinished(const struct orders *o, const struct store_order *stor
            || !progress->is_done;
 }
 
+/* A hold that was lifted does not come back when it is told again, whoever lifted it. */
+static void note_lift(struct orders *o, struct job *job, const struct store_order *stored)
+{
+    if (stored->lifted_ms == 0 || job->is_lifted)
+        return;
+    job->is_lifted = true;
+    job->hold_until = o->now;
+}
+
+static void take_over(struct orders *o, const struct store_order *stored)
+{
+    struct job *job =
+        open_jobs(o) < o->options.jobs_max ? job_make(o, stored->id, stored->record) : NULL;
+    if (job == NULL)
+        return;
+    job->is_foreign = true;
+    job->hold_until = instant_after(o->now, stored->hold_left);
+    note_lift(o, job, stored);
+    job->phase = JOB_WAITING;
+    lock(o, job);
+}
+
 /* Whoever gets its lock scans; who has it just now is at work. */
 static void all_known(struct orders *o, const struct store_answer *said)
 {
@@ -354,16 +391,13 @@ static void all_known(struct orders *o, const struct store_answer *said)
     o->version = said->number;
     for (size_t i = 0; i < said->order_count; i++) {
         const struct store_order *stored = &said->order[i];
-        if (!is_unfinished(o, stored) || job_find(o, stored->id) != NULL)
-            continue;
-        o->some_are_unfinished = true;
-        struct job *job =
-            open_jobs(o) < o->options.jobs_max ? job_make(o, stored->id, stored->record) : NULL;
-        if (job == NULL)
-            continue;
-        job->is_foreign = true;
-        job->phase = JOB_WAITING;
-        lock(o, job);
+        struct job *job = job_find(o, stored->id);
+        if (job != NULL) {
+            note_lift(o, job, stored);
+        } else if (is_unfinished(o, stored)) {
+            o->some_are_unfinished = true;
+            take_over(o, stored);
+        }
     }
 }
 
@@ -416,12 +450,17 @@ static void cancel_answered(struct orders *o, uint64_t ask, const struct cancel_
         scan_cancelled(o, job, &cancel, result);
 }
 
+/* Also where Redis kept the order and lost what was written last: that it was lifted. */
 static void tell_again(struct orders *o, struct job *job)
 {
     struct span left = {job->hold_until.ms - o->now.ms};
+    struct store_call lift = {.op = STORE_ORDER_LIFT, .id = id_str(&job->id)};
     if (job->phase == JOB_WRITING || job->phase == JOB_COUNTING)
         return;
-    write_down(o, job, left.ms > 0 ? left : MILLIS(0));
+    job->is_forgotten = true;
+    (void)write_down(o, job, left.ms > 0 ? left : MILLIS(0));
+    if (job->is_lifted)
+        (void)orders_call(o, NULL, FOR_NOBODY, STR_NONE, &lift);
     if (job->phase == JOB_DONE)
         say_progress(o, job);
 }
@@ -453,6 +492,8 @@ static void look_after(struct orders *o, struct job *job)
         job_drop(o, job);
         return;
     }
+    if (job->is_forgotten)
+        tell_again(o, job);
     bool may_go_on = job->phase == JOB_WAITING && instant_reached(o->now, job->again);
     if (may_go_on && !job->is_foreign)
         carry_out(o, job);

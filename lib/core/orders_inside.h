@@ -44,7 +44,9 @@ struct job {
     bool dry_run, is_foreign; /* foreign: another broker wrote it down and did not finish */
     int64_t expect_at_most;
     struct instant forget, lock_due, hold_until, again; /* again: waits until then */
-    bool is_unsaid; /* its progress has changed since it was written */
+    bool is_unsaid;    /* its progress has changed since it was written */
+    bool is_forgotten; /* by Redis, perhaps: told again until it is there */
+    bool is_lifted;
     struct order_progress progress;
     struct run_id failed_root[ORDER_FAILURES_MAX], failed_run[ORDER_FAILURES_MAX];
 
