@@ -144,32 +144,40 @@ static void read_shard(struct orders *o, struct job *job)
     job->reads_roots = orders_call(o, job, FOR_ROOTS_OF_SHARD, STR_NONE, &call);
 }
 
-/* Where the next read goes on: many roots may have started in the same millisecond. */
-static void advance(struct job *job, const struct store_answer *answer)
+/* How many are for now, and where the next read goes on. Those of the last millisecond are left to
+ * it, for there may be more of them, and a tree is counted once. */
+static size_t advance(struct job *job, const struct store_answer *answer)
 {
-    if (answer->list_count < ROOTS_AT_ONCE || answer->score == NULL) {
+    size_t count = answer->list_count;
+    if (count < ROOTS_AT_ONCE || answer->score == NULL) {
         job->roots_are_done = ++job->shard == SHARDS;
         job->from_score = 0;
-        return;
+        return count;
     }
-    int64_t last = answer->score[answer->list_count - 1];
-    job->from_score = last > job->from_score ? last : job->from_score + 1;
+    int64_t last = answer->score[count - 1];
+    bool is_one_moment = answer->score[0] == last;
+    job->from_score = is_one_moment ? last + 1 : last;
+    while (!is_one_moment && answer->score[count - 1] == last)
+        count--;
+    return count;
 }
 
-static void roots_known(struct orders *o, struct job *job, const struct store_answer *answer)
+/* False: there is no memory for them, and the job may be gone. */
+static bool roots_known(struct orders *o, struct job *job, const struct store_answer *answer)
 {
     void *grown = job->root;
     job->reads_roots = false;
     job->root_count = job->root_at = 0;
     if (!mem_grow(&grown, &job->root_room, sizeof *job->root, answer->list_count)) {
         job_wait(o, job);
-        return;
+        return false;
     }
     job->root = grown;
-    for (size_t i = 0; i < answer->list_count; i++)
+    size_t count = advance(job, answer);
+    for (size_t i = 0; i < count; i++)
         if (id_parse(answer->list[i], &job->root[job->root_count]))
             job->root_count++;
-    advance(job, answer);
+    return true;
 }
 
 static void send_cancels(struct orders *o, struct job *job)
@@ -241,7 +249,8 @@ void scan_answered(struct orders *o, struct job *job, const struct job_call *cal
         return;
     }
     if (call->purpose == FOR_ROOTS_OF_SHARD) {
-        roots_known(o, job, answer);
+        if (!roots_known(o, job, answer))
+            return;
     } else {
         job->trees_open--;
         job->progress.roots++;

@@ -241,6 +241,17 @@ static void who_asks_has_an_answer_though_redis_never_gives_one(void **state)
     assert_int_equal(orders_open(orders), 0);
 }
 
+static void a_tree_is_counted_once_however_long_the_list(void **state)
+{
+    (void)state;
+    fake_roots = ROOTS;
+    link_up(false);
+    ask(true);
+    assert_int_equal(answers, 1);
+    assert_int_equal(problem, PROBLEM_NONE);
+    assert_int_equal(trees, ROOTS);
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, fresh, drop)
@@ -249,6 +260,7 @@ int main(void)
         T(a_hold_that_was_lifted_does_not_come_back),
         T(it_is_told_until_redis_has_heard_it),
         T(who_asks_has_an_answer_though_redis_never_gives_one),
+        T(a_tree_is_counted_once_however_long_the_list),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
