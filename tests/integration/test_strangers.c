@@ -324,6 +324,77 @@ static void without_root_it_stops_only_its_own_users_processes(void **state)
     service_stop(&dropped);
 }
 
+/* `brakectl replica …` of this broker; what it printed, and its exit code. */
+static int ask_brakectl(const struct service *broker, const char *words, char *out, size_t room)
+{
+    char command[512];
+    snprintf(command, sizeof command, "%s/brakectl --broker '%s' %s 2>&1", BRAKEWIRE_BIN,
+             broker->where, words);
+    FILE *output = popen(command, "r");
+    assert_non_null(output);
+    out[fread(out, 1, room - 1, output)] = '\0';
+    int status = pclose(output);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+static bool line_says(const char *text, const char *name, const char *word)
+{
+    const char *line = strstr(text, name);
+    size_t len = line != NULL ? strcspn(line, "\n") : 0;
+    const char *found = line != NULL ? strstr(line, word) : NULL;
+    return found != NULL && found < line + len;
+}
+
+static void is_refused_for_quarantine(const struct service *sick)
+{
+    json_t *ready = NULL;
+    json_t *refused = sidecar_call(sick, "a-token-of-roots-client", 429, "POST", "/v1/runs", "{}");
+    assert_string_equal(json_word(refused, "code"), "overloaded");
+    assert_non_null(strstr(json_word(refused, "detail"), "quarantined: SIGKILL did not end"));
+    assert_int_equal(service_call(sick, NULL, "GET", "/readyz", NULL, &ready), 503);
+    assert_non_null(strstr(json_word(ready, "detail"), "quarantined"));
+    json_decref(refused);
+    json_decref(ready);
+}
+
+/* The whole way: what SIGKILL does not reach is a process of root here, the agentd is not. */
+static void where_a_kill_did_not_help_no_run_starts_until_an_operator_says_so(void **state)
+{
+    (void)state;
+    struct service sick, broker;
+    char replica[ID_TEXT_MAX], url[128], words[128], out[4096];
+    struct waiting wait = WAITING;
+    pid_t victim = victim_start(0);
+    snprintf(url, sizeof url, "--redis-url=redis://127.0.0.1:%d", redis.port);
+    const char *const args[] = {url,          "--user=64002",          "--group=64002",
+                                "--lease=1s", "--kill-patience=200ms", NULL};
+    service_start(&sick, "brakewire-agentd", true, args);
+    service_start(&broker, "brakewire-broker", true,
+                  (const char *const[]){url, "--listen=127.0.0.1:0", "--lease=1s", NULL});
+    assert_false(is_ended_by(&sick, victim));
+    service_wait_for(&sick, NULL, "/v1/version", "quarantined", "true");
+    is_refused_for_quarantine(&sick);
+
+    json_t *about = NULL;
+    assert_int_equal(service_call(&sick, NULL, "GET", "/v1/version", NULL, &about), 200);
+    snprintf(replica, sizeof replica, "%s", json_word(about, "replica_id"));
+    json_decref(about);
+    while (ask_brakectl(&broker, "replica list", out, sizeof out) != 0
+           || !line_says(out, replica, "quarantined"))
+        waiting_turn(&wait);
+    snprintf(words, sizeof words, "replica resume %s", replica);
+    assert_int_equal(ask_brakectl(&broker, words, out, sizeof out), 0);
+    assert_non_null(strstr(out, "takes new runs again"));
+    service_wait_for(&sick, NULL, "/v1/version", "quarantined", "false");
+    assert_int_equal(service_call(&sick, NULL, "GET", "/readyz", NULL, NULL), 200);
+    json_decref(sidecar_call(&sick, "a-token-of-roots-client", 201, "POST", "/v1/runs", "{}"));
+    assert_int_equal(kill(victim, 0), 0); /* it is resumed although it still lives */
+    assert_int_equal(kill(victim, SIGKILL), 0);
+    assert_int_equal(waitpid(victim, NULL, 0), victim);
+    service_stop(&broker);
+    service_stop(&sick);
+}
+
 static void unless_it_keeps_the_right_to(void **state)
 {
     (void)state;
@@ -367,6 +438,7 @@ int main(void)
         cmocka_unit_test(a_stranger_may_name_a_process_of_its_own),
         cmocka_unit_test(root_becomes_a_user_for_good),
         cmocka_unit_test(without_root_it_stops_only_its_own_users_processes),
+        cmocka_unit_test(where_a_kill_did_not_help_no_run_starts_until_an_operator_says_so),
         cmocka_unit_test(unless_it_keeps_the_right_to),
     };
     if (getuid() != 0) {
