@@ -141,6 +141,25 @@ static void a_password_that_all_can_read_is_refused(void **state)
     unlink(path);
 }
 
+/* Not only the words, also what they lead to: before a unit is started with them. */
+static void what_is_wrong_with_redis_options_is_found_before_a_start(void **state)
+{
+    static const char *const programs[] = {"brakewire-agentd", "brakewire-broker"};
+    static const char *const wrong[] = {"--redis-url=redis://localhost/x",
+                                        "--redis-url=sentinel://localhost",
+                                        "--redis-ca-file=/nowhere/to/be/found"};
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        for (int k = 0; k < 3; k++) {
+            const char *const args[] = {"--redis-url=rediss://localhost", wrong[k],
+                                        "--check-config", NULL};
+            assert_int_equal(service_run(programs[i], args), 2);
+        }
+        const char *const fine[] = {"--redis-url=rediss://localhost", "--check-config", NULL};
+        assert_int_equal(service_run(programs[i], fine), 0);
+    }
+}
+
 /* ---- runs of somebody else ----------------------------------------------------------------- */
 
 struct attempt {
@@ -434,6 +453,7 @@ int main(void)
         cmocka_unit_test(nor_is_it_ever_open_to_everybody),
         cmocka_unit_test(nobody_reads_a_token_out_of_its_memory),
         cmocka_unit_test(a_password_that_all_can_read_is_refused),
+        cmocka_unit_test(what_is_wrong_with_redis_options_is_found_before_a_start),
         cmocka_unit_test(who_reaches_the_socket_has_its_own_runs_alone),
         cmocka_unit_test(a_stranger_may_name_a_process_of_its_own),
         cmocka_unit_test(root_becomes_a_user_for_good),
