@@ -52,7 +52,7 @@ comes_to_rest() { # macros...: no cycle, so that every history ends where judge 
 }
 
 is_found() { # macros...: with a rule left out there must be an error
-    compile "-DSAFETY -DCOLLAPSE" "$@" && ./pan -m10000 -n >out 2>&1
+    compile "-O0 -DSAFETY -DCOLLAPSE" "$@" && ./pan -m10000 -n >out 2>&1
     if [ "$(errors)" = 1 ]; then
         verdict good "$*" "found in $(states) states"
     else
