@@ -9,7 +9,7 @@
 #include "core/message.h"
 
 enum {
-    ORDERS_MAX = 1000,        /* kept; one more is refused */
+    ORDERS_MAX = 1000,        /* kept; one more takes the place of one that is done */
     ORDER_FAILURES_MAX = 100, /* named in the progress */
     HOLDS_MAX = 256           /* that hold at once; one more is refused */
 };

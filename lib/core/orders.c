@@ -252,7 +252,7 @@ static void written(struct orders *o, struct job *job, const struct store_answer
     case SAID_FULL:
         refuse(o, job, PROBLEM_OVERLOADED,
                str_is(said->text, "holds") ? "256 orders hold already: lift one"
-                                           : "1,000 orders are kept already");
+                                           : "1,000 orders are not done yet, or hold");
         break;
     case SAID_OFFLINE:
         refuse(o, job, PROBLEM_UNKNOWN_OUTCOME, "the connection to Redis broke");

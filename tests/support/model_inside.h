@@ -51,7 +51,7 @@ struct model_member { /* of a set or sorted set */
 
 struct model_order {
     struct str id, record, progress;
-    int64_t hold_until, lifted;
+    int64_t hold_until, kept_until, lifted;
 };
 
 struct model_keys { /* all that Redis holds, and that a snapshot copies */

@@ -2,11 +2,19 @@
 #include <inttypes.h>
 
 #include "support/model_inside.h"
+#include "wire/order.h"
 
-/* Forgotten tombstone_ttl after its hold. */
+/* Forgotten tombstone_ttl after its hold, as it was asked for. */
 static bool is_forgotten(const struct model *model, const struct model_order *order)
 {
-    return order->hold_until + model->ttl < model->now;
+    return order->kept_until < model->now;
+}
+
+static bool is_over(const struct model *model, const struct model_order *order)
+{
+    static struct order_progress progress;
+    return order->hold_until <= model->now
+           && wire_progress_decode(order->progress, &progress) == ERR_OK && progress.is_done;
 }
 
 static struct model_order *order_find(const struct model *model, struct str id)
@@ -33,6 +41,17 @@ static void make_room(struct model *model)
     keys->order_count = kept;
 }
 
+static struct model_order *oldest_over(const struct model *model)
+{
+    struct model_order *oldest = NULL;
+    for (size_t i = 0; i < model->keys.order_count; i++) {
+        struct model_order *order = &model->keys.order[i];
+        if (is_over(model, order) && (oldest == NULL || order->kept_until < oldest->kept_until))
+            oldest = order;
+    }
+    return oldest;
+}
+
 static size_t holds(const struct model *model)
 {
     size_t count = 0;
@@ -50,17 +69,24 @@ static void add(struct model *model, const struct store_call *call, struct store
         return;
     }
     make_room(model);
-    bool is_full = keys->order_count >= call->limit;
-    if (is_full || (call->span.ms > 0 && holds(model) >= call->max_holds)) {
-        *out = (struct store_answer){.verdict = SAID_FULL,
-                                     .text = is_full ? STR("orders") : STR("holds")};
+    if (call->span.ms > 0 && holds(model) >= call->max_holds) {
+        *out = (struct store_answer){.verdict = SAID_FULL, .text = STR("holds")};
         return;
     }
+    bool is_full = keys->order_count >= call->limit;
+    struct model_order *oldest = is_full ? oldest_over(model) : NULL;
+    if (is_full && oldest == NULL) {
+        *out = (struct store_answer){.verdict = SAID_FULL, .text = STR("orders")};
+        return;
+    }
+    if (oldest != NULL)
+        *oldest = keys->order[--keys->order_count];
     struct model_order *order = model_append((void **)&keys->order, &keys->order_count,
                                              &keys->order_room, sizeof *keys->order);
     *order = (struct model_order){.id = pool_keep(model, call->id),
                                   .record = pool_keep(model, call->record),
-                                  .hold_until = model->now + call->span.ms};
+                                  .hold_until = model->now + call->span.ms,
+                                  .kept_until = model->now + call->span.ms + model->ttl};
     next_version(model);
     *out = (struct store_answer){.verdict = SAID_OK, .number = keys->orders_version};
 }
