@@ -560,6 +560,8 @@ static void while_redis_is_away_the_newest_audit_entries_wait(void **state)
         json_decref(cancel(503, i < MORE ? "too-old" : "kept", "{}"));
     assert_true(service_logged(&broker, "audit entry dropped"));
     redis_process_again(&redis);
+    while (service_call(&broker, NULL, "GET", "/readyz", NULL, NULL) != 200)
+        waiting_turn(&wait); /* the node of a cluster refuses commands for a while */
     while (redis_process_do(&redis, "XLEN bw:audit") < ROOM)
         waiting_turn(&wait);
     json_t *kept = get(200, "/v1/audit?run=kept&limit=1000");

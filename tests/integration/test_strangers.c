@@ -50,14 +50,23 @@ static void as_user(uid_t uid, int (*story)(void))
     assert_int_equal(WEXITSTATUS(status), 0);
 }
 
-/* Waits for a signal that ends it, as this user. */
+/* Waits for a signal that ends it, as this user; it is this user already when we go on. */
 static pid_t victim_start(uid_t uid)
 {
+    int changed[2];
+    char byte;
+    assert_int_equal(pipe(changed), 0);
     pid_t parent = getpid(), pid = fork();
-    if (pid != 0)
+    if (pid != 0) {
+        close(changed[1]);
+        assert_int_equal(read(changed[0], &byte, 1), 1);
+        close(changed[0]);
         return pid;
+    }
     become(uid);
     prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (write(changed[1], "", 1) != 1)
+        _exit(99);
     while (getppid() == parent)
         pause();
     _exit(0);
