@@ -35,8 +35,7 @@ static void replica_start(void)
 {
     char port[16];
     snprintf(port, sizeof port, "%d", master.port);
-    const char *const extra[] = {"--replicaof", "127.0.0.1", port, "--repl-diskless-sync-delay",
-                                 "0",           NULL};
+    const char *const extra[] = {"--replicaof", "127.0.0.1", port, NULL};
     redis_process_start(&replica, master.kind, extra);
     struct waiting wait = WAITING;
     while (redis_process_do(&master, "WAIT 1 100") < 1)

@@ -88,8 +88,7 @@ static void start_servers(struct stage *stage)
     char port[16];
     redis_process_start(&stage->server[0], stage->kind, NULL);
     snprintf(port, sizeof port, "%d", stage->server[0].port);
-    const char *const replica[] = {"--replicaof", "127.0.0.1", port, "--repl-diskless-sync-delay",
-                                   "0",           NULL};
+    const char *const replica[] = {"--replicaof", "127.0.0.1", port, NULL};
     for (size_t i = 1; i < SERVERS; i++)
         redis_process_start(&stage->server[i], stage->kind, replica);
 }

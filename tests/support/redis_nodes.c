@@ -97,8 +97,6 @@ static void start_node(struct redis_nodes *nodes, int i, enum redis_kind kind)
                                  "0",
                                  "--cluster-allow-replica-migration",
                                  "no",
-                                 "--repl-diskless-sync-delay",
-                                 "0",
                                  NULL};
     redis_process_start(&nodes->node[i], kind, extra);
     redis_process_do(&nodes->node[i], "CLUSTER SET-CONFIG-EPOCH %d", i + 1);

@@ -78,22 +78,12 @@ static void become_server(const struct redis_process *process, const char *progr
     char port[16], log[96];
     snprintf(port, sizeof port, "%d", process->port);
     snprintf(log, sizeof log, "%s/log", process->folder);
-    char *argv[ARGS_ROOM] = {(char *)program,
-                             "--bind",
-                             "127.0.0.1",
-                             "--port",
-                             port,
-                             "--unixsocket",
-                             (char *)process->socket,
-                             "--dir",
-                             (char *)process->folder,
-                             "--logfile",
-                             log,
-                             "--save",
-                             "",
-                             "--daemonize",
-                             "no"};
-    int argc = 15;
+    char *argv[ARGS_ROOM] = {(char *)program, "--bind", "127.0.0.1", "--port", port, "--unixsocket",
+                             (char *)process->socket, "--dir", (char *)process->folder, "--logfile",
+                             log, "--save", "", "--daemonize", "no",
+                             /* of a master: else a first replica waits 5 s for a second */
+                             "--repl-diskless-sync-delay", "0"};
+    int argc = 17;
     for (int i = 0; i < process->extra_count; i++)
         argv[argc++] = process->extra[i];
     argv[argc] = NULL;
