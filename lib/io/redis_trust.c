@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <sys/stat.h>
 
+#include "base/log.h"
 #include "base/mem.h"
 #include "io/secret_file.h"
 
@@ -22,8 +23,8 @@ struct fingerprint { /* of a file: another one, when it was written again */
 
 struct redis_trust {
     SSL_CTX *context;
-    char *ca_file, *cert_file, *key_file, *name; /* NULL: not given */
-    struct fingerprint seen[FILES];
+    char *ca_file, *cert_file, *key_file, *name;    /* NULL: not given */
+    struct fingerprint seen[FILES], refused[FILES]; /* refused: complained of already */
 };
 
 static bool is_given(const char *text)
@@ -190,13 +191,29 @@ void redis_trust_free(struct redis_trust *trust)
     mem_free(trust);
 }
 
+/* Once for each state of the files: connections are tried again and again. */
+static void complain(struct redis_trust *trust, const struct fingerprint now[FILES],
+                     const struct buf *why)
+{
+    char quoted[512];
+    if (memcmp(now, trust->refused, sizeof trust->refused) == 0)
+        return;
+    memcpy(trust->refused, now, sizeof trust->refused);
+    log_warn("changed TLS files are not used", "because=%s",
+             log_quoted(why->len > 0 ? why->bytes : "out of memory", quoted, sizeof quoted));
+}
+
 void redis_trust_renew(struct redis_trust *trust)
 {
     struct fingerprint now[FILES];
     struct buf why = {0};
     take_fingerprints(trust, now);
-    if (memcmp(now, trust->seen, sizeof now) != 0 && read_files(trust, &why) == ERR_OK)
+    if (memcmp(now, trust->seen, sizeof now) == 0)
+        return;
+    if (read_files(trust, &why) == ERR_OK)
         memcpy(trust->seen, now, sizeof now);
+    else
+        complain(trust, now, &why);
     buf_fini(&why);
 }
 

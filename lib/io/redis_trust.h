@@ -22,7 +22,7 @@ enum err redis_trust_new(const struct redis_tls_options *options, struct redis_t
                          struct buf *why) MUST_CHECK;
 void redis_trust_free(struct redis_trust *trust);
 /* Reads the files again if they have changed: certificates are renewed while we run. What cannot be
- * read (any more, or not yet) leaves all as it was. */
+ * read (any more, or not yet) leaves all as it was, and the log says why. */
 void redis_trust_renew(struct redis_trust *trust);
 
 struct redis_fault { /* filled during the handshake; must outlive the session */

@@ -286,10 +286,22 @@ static void renewed_files_are_read_again(void **state)
     stage->cert = certificate_signed_by(&stage->ca, stage->folder, "server", "DNS:localhost", 30);
     redis_process_again(&scene->server);
     WAIT_FOR(scene, scene->ups == 2);
-    /* What cannot be read leaves what was read. */
+    /* What cannot be read leaves what was read, and is complained of. */
+    char log[4096] = "";
+    int pipe_end[2], real_stderr = dup(STDERR_FILENO);
+    assert_int_equal(pipe(pipe_end), 0);
+    assert_true(dup2(pipe_end[1], STDERR_FILENO) >= 0);
     assert_int_equal(truncate(stage->ca.cert_file, 10), 0);
     assert_int_equal(scene_say(scene, "CLIENT KILL TYPE normal SKIPME no"), ERR_OK);
     WAIT_FOR(scene, scene->ups == 3);
+    assert_int_equal(write(pipe_end[1], "!", 1), 1);
+    assert_true(read(pipe_end[0], log, sizeof log - 1) > 0);
+    (void)dup2(real_stderr, STDERR_FILENO);
+    close(pipe_end[0]);
+    close(pipe_end[1]);
+    close(real_stderr);
+    assert_non_null(strstr(log, "changed TLS files are not used"));
+    assert_non_null(strstr(log, stage->ca.cert_file));
 }
 
 /* sentinels://: with the sentinel over TLS, and with the server that it names. */
