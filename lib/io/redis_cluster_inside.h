@@ -46,8 +46,6 @@ struct redis_cluster {
     size_t unowned;                    /* slots without an owner */
 
     uv_timer_t look_timer;
-    unsigned asking;      /* answers that are on their way */
-    bool told_ok;         /* by the node that is being asked */
     struct node *told_of; /* by MOVED: it knows best; NULL: nobody. Never one that is closed */
     bool is_well;         /* a server has said so, and none has said CLUSTERDOWN since */
     unsigned turn;        /* whom to ask next */
