@@ -243,13 +243,34 @@ struct redisContext *redis_process_connect(const struct redis_process *process)
     return context;
 }
 
+/* Again while it is the node of a cluster that has just come back and does not trust itself yet. */
+static redisReply *answer_of(redisContext *context, const char *formatted, size_t len)
+{
+    for (int waited = 0;; waited += LOOK_EVERY_MS) {
+        redisReply *reply = NULL;
+        redisAppendFormattedCommand(context, formatted, len);
+        if (redisGetReply(context, (void **)&reply) != REDIS_OK)
+            return NULL;
+        if (reply->type != REDIS_REPLY_ERROR || strncmp(reply->str, "CLUSTERDOWN", 11) != 0
+            || waited > STARTS_WITHIN_MS)
+            return reply;
+        freeReplyObject(reply);
+        poll(NULL, 0, LOOK_EVERY_MS);
+    }
+}
+
 long long redis_process_do(const struct redis_process *process, const char *format, ...)
 {
     redisContext *context = redis_process_connect(process);
+    char *formatted;
     va_list args;
     va_start(args, format);
-    redisReply *reply = redisvCommand(context, format, args);
+    int len = redisvFormatCommand(&formatted, format, args);
     va_end(args);
+    if (len < 0)
+        give_up("cannot write", format);
+    redisReply *reply = answer_of(context, formatted, (size_t)len);
+    redisFreeCommand(formatted);
     if (reply == NULL)
         give_up("no answer to", format);
     if (reply->type == REDIS_REPLY_ERROR) {
