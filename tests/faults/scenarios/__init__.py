@@ -15,5 +15,5 @@ def scenario(function):
 def load():
     # pylint: disable=import-outside-toplevel
     from . import hints, redis_away, daemons, network, refusals, rights, crowds, races, bytes_, topology, storm # noqa: F401
-    from . import failover, trust, left_alone, fleet_orders, flood # noqa: F401
+    from . import failover, trust, left_alone, fleet_orders, flood, handed_on # noqa: F401
     return ALL
