@@ -2,7 +2,8 @@
  *
  * A client may carry thousands of runs, and one cancel may hit them all. What its socket does not
  * take at once waits as the run's id, and becomes text when there is room: a reader is too slow
- * only when it took nothing from one heartbeat to the next. */
+ * only when it took nothing from one heartbeat to the next, or when more is behind than it may
+ * carry runs. Whoever still reads is told to connect again: then it finds all that stands. */
 #include "agentd/inside.h"
 
 #include <assert.h>
@@ -62,13 +63,23 @@ static bool send_notice(struct agentd *d, struct stream *stream, const struct ag
     return sent;
 }
 
+/* What waits is always less than a stream bears, so there is room for this. */
+static bool tell_to_come_again(struct stream *stream)
+{
+    return stream->has_taken
+           && http_stream_send(stream->http, STR("event: resync\ndata: {}\n\n")) == ERR_OK;
+}
+
 static void drop(struct agentd *d, struct stream *stream)
 {
     if (stream->is_dropped)
         return;
     stream->is_dropped = true;
     log_warn("client is too slow", "client=c-%.11s", stream->listener->client);
-    http_stream_cut(stream->http);
+    if (tell_to_come_again(stream))
+        http_stream_end(stream->http);
+    else
+        http_stream_cut(stream->http);
     feed_soon(d, (struct agent_event){.kind = AGENT_CLIENT_SLOW,
                                       .caller.token_hash = str_of(stream->listener->client)});
 }
@@ -157,6 +168,15 @@ static struct listener *listener_of(struct agentd *d, struct str client)
     return NULL;
 }
 
+/* A stream that was dropped may still be read to its end. */
+static bool has_open_stream(const struct listener *listener)
+{
+    LIST_EACH (at, then, &listener->streams)
+        if (!LIST_OWNER(at, struct stream, in_listener)->is_dropped)
+            return true;
+    return false;
+}
+
 static void forget_if_silent(struct agentd *d, struct listener *listener)
 {
     if (!list_is_empty(&listener->streams))
@@ -182,7 +202,7 @@ void streams_connect(struct agentd *d, struct http_request *request, struct str 
             forget_if_silent(d, listener);
         return;
     }
-    bool is_first = list_is_empty(&listener->streams);
+    bool is_first = !has_open_stream(listener);
     stream->listener = listener;
     stream->has_taken = true;
     stream->behind.limit = (size_t)d->settings->max_runs * (RUN_ID_MAX + 1);

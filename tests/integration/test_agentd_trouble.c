@@ -421,6 +421,55 @@ static void a_reader_that_does_not_read_is_dropped_not_waited_for(void **state)
     close(fd);
 }
 
+/* Reads to the end, which must come; only the last kilobyte is kept. */
+static void read_to_the_end(int fd, char last[1025])
+{
+    size_t len = 0;
+    const struct timeval patience = {.tv_sec = 20};
+    assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience), 0);
+    for (;;) {
+        char more[1024];
+        ssize_t got = read(fd, more, sizeof more);
+        assert_true(got >= 0);
+        if (got == 0)
+            break;
+        size_t kept = len + (size_t)got > 1024 ? 1024 - (size_t)got : len;
+        memmove(last, last + len - kept, kept);
+        memcpy(last + kept, more, (size_t)got);
+        len = kept + (size_t)got;
+    }
+    last[len] = '\0';
+}
+
+static void who_reads_too_slowly_is_told_to_connect_again(void **state)
+{
+    (void)state;
+    enum { ROUNDS = 2000 };
+    char text[2048], reason[1001], last[1025];
+    memset(reason, 'x', sizeof reason - 1);
+    reason[sizeof reason - 1] = '\0';
+    start_agentd("--max-runs=2");
+    struct started first = sidecar_run(&agentd, "the-token-of-the-slow-one", "{}");
+    snprintf(text, sizeof text,
+             "GET /v1/events HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+             "Authorization: Bearer %s\r\n\r\n",
+             first.token);
+    int fd = connect_to_agentd();
+    assert_true(write(fd, text, strlen(text)) == (ssize_t)strlen(text));
+    service_wait_for(&agentd, NULL, "/v1/version", "clients", "1");
+    snprintf(text, sizeof text, "{\"reason\":\"%s\"}", reason);
+    for (int i = 0; i < ROUNDS && !service_logged(&agentd, "client is too slow"); i++) {
+        struct started run = sidecar_run(&agentd, first.token, "{}");
+        json_decref(sidecar_cancel(&agentd, &run, text));
+        sidecar_wait_for_state(&agentd, &run, "stopping");
+        sidecar_end(&agentd, &run, "cancelled");
+    }
+    assert_true(service_logged(&agentd, "client is too slow"));
+    read_to_the_end(fd, last);
+    assert_non_null(strstr(last, "\n\nevent: resync\ndata: {}\n\n"));
+    close(fd);
+}
+
 static void over_tcp_a_token_is_needed_and_a_process_cannot_be_named(void **state)
 {
     (void)state;
@@ -474,6 +523,7 @@ int main(void)
         STORY(a_client_that_stays_away_is_cancelled_for),
         STORY(who_hangs_up_while_waiting_changes_nothing),
         STORY(a_reader_that_does_not_read_is_dropped_not_waited_for),
+        STORY(who_reads_too_slowly_is_told_to_connect_again),
         STORY(over_tcp_a_token_is_needed_and_a_process_cannot_be_named),
     };
 #undef STORY
