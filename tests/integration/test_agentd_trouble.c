@@ -106,6 +106,7 @@ static void while_redis_is_away_the_newest_audit_entries_wait(void **state)
                                  "{}"));
     assert_true(service_logged(&agentd, "audit entry dropped"));
     redis_process_again(&redis);
+    wait_for_link("true");
     while (redis_process_do(&redis, "XLEN bw:audit") < ROOM)
         waiting_turn(&wait);
     assert_int_equal(redis_process_do(&redis, "XLEN bw:audit"), ROOM);
