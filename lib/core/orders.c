@@ -122,6 +122,15 @@ static void refuse(struct orders *o, struct job *job, enum problem problem, cons
 }
 
 /* ---- writing it down ----------------------------------------------------------------------- */
+static struct str progress_bytes(struct orders *o, const struct job *job)
+{
+    char *bytes = arena_take(&o->arena, MESSAGE_MAX_BYTES);
+    return (struct str){bytes,
+                        bytes != NULL ? o->options.encode_progress(&job->progress, bytes) : 0};
+}
+
+/* One that is done is never seen without that: whoever saw it so would begin its scan again, and
+ * stop who has started since. */
 static bool write_down(struct orders *o, struct job *job, struct span hold)
 {
     struct store_call call = {.op = STORE_ORDER,
@@ -129,7 +138,8 @@ static bool write_down(struct orders *o, struct job *job, struct span hold)
                               .record = {job->bytes, job->len},
                               .span = hold,
                               .limit = ORDERS_MAX,
-                              .max_holds = HOLDS_MAX};
+                              .max_holds = HOLDS_MAX,
+                              .bytes = job->phase == JOB_DONE ? progress_bytes(o, job) : STR_NONE};
     return orders_call(o, job, FOR_WRITE, STR_NONE, &call);
 }
 
@@ -142,14 +152,9 @@ static void write_first(struct orders *o, struct job *job)
 
 static void say_progress(struct orders *o, struct job *job)
 {
-    char *bytes = arena_take(&o->arena, MESSAGE_MAX_BYTES);
-    size_t len = bytes != NULL ? o->options.encode_progress(&job->progress, bytes) : 0;
-    if (len == 0)
-        return;
     struct store_call call = {
-        .op = STORE_ORDER_PROGRESS, .id = id_str(&job->id), .bytes = {bytes, len}};
-    if (orders_call(o, NULL, FOR_NOBODY, STR_NONE, &call))
-        job->is_unsaid = false;
+        .op = STORE_ORDER_PROGRESS, .id = id_str(&job->id), .bytes = progress_bytes(o, job)};
+    job->is_unsaid = call.bytes.len == 0 || !orders_call(o, job, FOR_PROGRESS, STR_NONE, &call);
 }
 
 static void lock(struct orders *o, struct job *job)
@@ -186,7 +191,7 @@ void job_carried_out(struct orders *o, struct job *job)
     if (instant_reached(job->hold_until, job->forget))
         job->forget = job->hold_until;
     if (job->is_foreign)
-        job->forget = o->now; /* whoever wrote it down remembers it */
+        job->forget = instant_after(o->now, MILLIS(LOCK_MS)); /* its writer remembers it longer */
 }
 
 void job_counted(struct orders *o, struct job *job)
@@ -428,7 +433,10 @@ static void answered(struct orders *o, uint64_t token, const struct store_answer
         return;
     }
     struct job *job = call.purpose != FOR_NOBODY ? job_find(o, id_str(&call.job)) : NULL;
-    if (job == NULL || job->round != call.round)
+    if (job != NULL && call.purpose == FOR_PROGRESS)
+        job->is_unsaid =
+            job->is_unsaid || said->verdict == SAID_OFFLINE || said->verdict == SAID_UNWRITABLE;
+    if (job == NULL || job->round != call.round || call.purpose == FOR_PROGRESS)
         return;
     if (call.purpose == FOR_WRITE)
         written(o, job, said);
@@ -488,7 +496,7 @@ static void link_went(struct orders *o)
 
 static void look_after(struct orders *o, struct job *job)
 {
-    if (job->phase == JOB_DONE && instant_reached(o->now, job->forget)) {
+    if (job->phase == JOB_DONE && !job->is_unsaid && instant_reached(o->now, job->forget)) {
         job_drop(o, job);
         return;
     }
@@ -501,7 +509,7 @@ static void look_after(struct orders *o, struct job *job)
         lock(o, job);
     else if (job->phase == JOB_SCANNING && instant_reached(o->now, job->lock_due))
         lock(o, job);
-    if (job->phase == JOB_SCANNING && job->is_unsaid)
+    if ((job->phase == JOB_SCANNING || job->phase == JOB_DONE) && job->is_unsaid)
         say_progress(o, job);
 }
 

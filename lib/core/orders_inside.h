@@ -69,8 +69,9 @@ enum job_purpose {
     FOR_WRITE,
     FOR_LOCK_OF_JOB,
     FOR_VERSION,
-    FOR_ALL,   /* orders that nobody finished */
-    FOR_NOBODY /* progress */
+    FOR_ALL, /* orders that nobody finished */
+    FOR_PROGRESS,
+    FOR_NOBODY
 };
 struct job_call {
     uint64_t token; /* the key */

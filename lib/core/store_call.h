@@ -63,7 +63,8 @@ enum store_op {
     STORE_CHECKPOINT_READ, /* text = the bytes kept beside the last granted checkpoint of `run` */
     STORE_TIME,            /* number = the server's wall clock in ms */
     /* scripts and commands on bw:orders */
-    STORE_ORDER,          /* `id`, `record`, `span` = its hold, `limit` = most orders, `max_holds`:
+    STORE_ORDER,          /* `id`, `record`, `span` = its hold, `limit` = most orders, `max_holds`,
+                             `bytes` = its progress, if it has any:
                              OK + number = version; ALREADY + record; FULL + text */
     STORE_ORDER_LIFT,     /* OK, ALREADY (nothing of it holds), NOT_FOUND */
     STORE_ORDER_PROGRESS, /* `id`, `bytes` */

@@ -222,6 +222,7 @@ static bool make_order_script(struct command *c, const struct keyspace *keys,
         add_number(c, call->span.ms);
         add_number(c, call->limit);
         add_number(c, call->max_holds);
+        add(c, call->bytes);
         return true;
     case STORE_ORDER_LIFT:
         script(c, keys, "lift", key);

@@ -85,6 +85,7 @@ static void add(struct model *model, const struct store_call *call, struct store
                                              &keys->order_room, sizeof *keys->order);
     *order = (struct model_order){.id = pool_keep(model, call->id),
                                   .record = pool_keep(model, call->record),
+                                  .progress = pool_keep(model, call->bytes),
                                   .hold_until = model->now + call->span.ms,
                                   .kept_until = model->now + call->span.ms + model->ttl};
     next_version(model);

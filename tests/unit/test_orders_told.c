@@ -18,9 +18,10 @@ static struct model *model;
 static struct orders *orders;
 static struct orders_effects todo;
 static struct instant now;
-static bool is_silent, is_refusing; /* Redis: says nothing; says no */
-static size_t fake_roots;           /* in shard 0, three of each millisecond */
-static enum problem problem;        /* of the last answer */
+static bool is_silent, is_refusing, loses_progress; /* Redis: says nothing; says no */
+static bool was_unfinished;  /* for a moment: whoever looked then scans once more */
+static size_t fake_roots;    /* in shard 0, three of each millisecond */
+static enum problem problem; /* of the last answer */
 static size_t answers;
 static int64_t trees;
 
@@ -38,7 +39,7 @@ static int fresh(void **state)
 {
     (void)state;
     model = model_new(1);
-    is_silent = is_refusing = false;
+    is_silent = is_refusing = loses_progress = false;
     waiting_count = 0;
     fake_roots = answers = 0;
     now = (struct instant){1000};
@@ -84,6 +85,13 @@ static void some_roots(const struct store_call *call, struct store_answer *out)
         .verdict = SAID_OK, .list_count = count, .list = name, .score = score};
 }
 
+static size_t progress_len(void)
+{
+    struct store_answer answer;
+    model_call(model, &(struct store_call){.op = STORE_ORDERS_READ, .id = STR("o1")}, &answer);
+    return answer.order_count == 1 ? answer.order[0].progress.len : SIZE_MAX;
+}
+
 static void send(const struct orders_effect *effect)
 {
     enum store_op op = effect->call.op;
@@ -94,10 +102,11 @@ static void send(const struct orders_effect *effect)
     *sent = (struct waiting_call){.token = effect->token, .call = effect->call};
     sent->reads = op == STORE_ROOTS_READ || op == STORE_ORDERS_READ || op == STORE_TREE
                   || op == STORE_ORDERS_VERSION;
-    if (is_refusing)
+    if (is_refusing || (loses_progress && op == STORE_ORDER_PROGRESS))
         sent->said.verdict = SAID_OFFLINE;
     else if (!sent->reads)
         model_call(model, &effect->call, &sent->said);
+    was_unfinished = was_unfinished || progress_len() == 0;
 }
 
 static void answered(const struct order_result *result)
@@ -228,6 +237,31 @@ static void it_is_told_until_redis_has_heard_it(void **state)
     assert_true(hold_left_ms() > 0);
 }
 
+static void one_that_is_done_is_told_as_done(void **state)
+{
+    (void)state;
+    link_up(false);
+    ask(false);
+    model_wipe(model);
+    was_unfinished = false;
+    link_up(true);
+    pass(LOOK_MS);
+    assert_true(hold_left_ms() > 0);
+    assert_false(was_unfinished);
+}
+
+static void that_it_is_done_is_said_until_redis_has_heard_it(void **state)
+{
+    (void)state;
+    link_up(false);
+    loses_progress = true;
+    ask(false);
+    assert_int_equal(progress_len(), 0);
+    loses_progress = false;
+    pass(LOOK_MS);
+    assert_true(progress_len() > 0);
+}
+
 static void who_asks_has_an_answer_though_redis_never_gives_one(void **state)
 {
     (void)state;
@@ -259,6 +293,8 @@ int main(void)
         T(a_redis_that_forgot_is_told_what_is_left_of_the_hold),
         T(a_hold_that_was_lifted_does_not_come_back),
         T(it_is_told_until_redis_has_heard_it),
+        T(one_that_is_done_is_told_as_done),
+        T(that_it_is_done_is_said_until_redis_has_heard_it),
         T(who_asks_has_an_answer_though_redis_never_gives_one),
         T(a_tree_is_counted_once_however_long_the_list),
     };

@@ -53,6 +53,9 @@ do
     end
     redis.call('HSET', key, 'o:' .. id, record, 'h:' .. id, string.format('%.0f', now + hold),
                'e:' .. id, string.format('%.0f', now + hold + tonumber(ARGV[1])))
+    if ARGV[8] ~= '' then
+        redis.call('HSET', key, 'p:' .. id, ARGV[8])
+    end
     local version = redis.call('HINCRBY', key, 'v', 1)
     redis.pcall(ARGV[2], key, version)
     return {'ok', version}
