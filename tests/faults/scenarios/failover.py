@@ -1,10 +1,10 @@
-"""What a server that is taken away had, and what it had not: slots, and writes that were durable."""
+"""A server that is taken away, or that is not the only one: what it had, and what it had not."""
 
 import asyncio
 
 from . import scenario
 from .redis_away import everybody
-from .topology import cluster_of_six, inhabited_fleet, node_id
+from .topology import cluster_of_six, inhabited_fleet, is_master, node_id
 
 
 def owner_of(primaries, slot):
@@ -98,3 +98,53 @@ async def what_was_replicated_and_what_was_not(world):
     world.healed()
     await world.cancel_trees(roots[7:9], brokers, durability="memory", wait="stopped", timeout_ms=10000)
     await world.verdict()
+
+
+# ---- split brain --------------------------------------------------------------------------------
+
+async def watched_group(world):
+    """A primary, two replicas and three sentinels, who know of each other: servers and url."""
+    house = world.house
+    first, *others = [house.server("--repl-diskless-sync-delay", "0") for _ in range(3)]
+    for server in others:
+        server.ask("REPLICAOF", first.room.address, "6379")
+    await world.until(lambda: all(b"master_link_status:up" in server.ask("INFO", "replication")
+                                  for server in others), "two replicas")
+    hosts = ",".join(f"{house.sentinel(first).room.address}:26379" for _ in range(3))
+    await world.lasts(2.5) # until the sentinels know of each other and of the replicas
+    return first, others, f"sentinel://{hosts}/brakewire"
+
+
+@scenario
+async def split_brain(world):
+    """The primary, a broker and half of the agentds are on one side, the sentinels on the other:
+    there are two primaries, and cancels are accepted on both sides. When all see each other again,
+    each of these cancels holds, and nobody else is stopped."""
+    house = world.house
+    first, others, url = await watched_group(world)
+    await inhabited_fleet(world, url, lease="20s")
+    here = [*house.agentds[:3], house.brokers[0]]
+    there = [*house.agentds[3:], house.brokers[1]]
+    for other in [*others, *house.sentinels]:
+        for one in [first, *here]:
+            one.room.cut("both", other=other.room)
+    for one in there:
+        one.room.cut("both", other=first.room)
+    world.judge.permit("unknown_outcome", "unavailable", who=("harness",))
+    world.judge.redis_forgets = True
+    roots = world.forest.roots()
+    early = await world.cancel_trees(roots[:2], here)
+    await world.until(lambda: any(map(is_master, others)), "a second primary", 30)
+    late = await world.cancel_trees(roots[2:4], [house.brokers[0], house.agentds[0]])
+    world.expect(is_master(first) and all(cancel.accepted for cancel in early + late),
+                 f"beside the old primary: {[cancel.answer for cancel in early + late]}")
+    for tree in roots[3:7]: # one of them on both sides
+        await world.forest.insist(tree, [house.brokers[1]])
+    for room in house.all_rooms:
+        room.heal()
+    await world.until(lambda: not is_master(first), "the old primary to follow", 30)
+    house.servers.sort(key=lambda server: not is_master(server))
+    await world.linked(*everybody(world), within=20)
+    world.healed()
+    await world.cancel_trees(roots[7:8], house.brokers)
+    await world.verdict(within=20)
