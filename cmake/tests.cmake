@@ -139,3 +139,4 @@ endforeach()
 
 # The protocol in Promela: every history of a small tree, and each rule left out once.
 bw_register(model/promela model 900 ${CMAKE_SOURCE_DIR}/docs/model/check.sh)
+set_tests_properties(model/promela PROPERTIES COST 1000) # the longest goes first

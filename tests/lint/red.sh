@@ -17,6 +17,7 @@ plant() { # a small tree that every gate accepts
     printf 'See [the other](b.md#part).\n' >"$tree/docs/a.md"
     printf 'Here.\n' >"$tree/docs/b.md"
     printf '#!/bin/sh\necho "$1"\n' >"$tree/tests/a.sh"
+    printf 'import os\nprint(os.name)\n' >"$tree/tests/a.py"
 }
 
 failed=0
@@ -33,7 +34,7 @@ expect_red() { # gate, what is wrong with the tree
 }
 
 plant
-for gate in layers no-sleep format shellcheck words; do
+for gate in layers no-sleep format shellcheck words python; do
     status=0
     "$here/$gate.sh" "$tree" || status=$?
     [ "$status" = 0 ] || [ "$status" = 77 ] || { echo "$gate is red on a tree in order"; failed=1; }
@@ -59,6 +60,10 @@ echo 'sleep 1' >>"$tree/tests/a.sh"
 expect_red no-sleep "a script that sleeps"
 echo 'echo $1' >>"$tree/tests/a.sh"
 expect_red shellcheck "an unquoted word"
+echo 'print(nobody_knows)' >>"$tree/tests/a.py"
+expect_red python "a name that is nowhere bound"
+echo 'import sys' >>"$tree/tests/a.py"
+expect_red python "an import that nobody uses"
 printf 'built in /%s/%s\n' work main >>"$tree/docs/a.md"
 expect_red words "a machine's path"
 printf 'from %s.%s.org\n' deb debian >>"$tree/docs/a.md"

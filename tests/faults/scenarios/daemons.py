@@ -1,7 +1,6 @@
 """Daemons and agents are killed, frozen, and started again."""
 
 import asyncio
-import contextlib
 import signal
 import time
 
