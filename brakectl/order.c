@@ -170,14 +170,32 @@ static bool selects_something(const struct order_settings *order)
            || order->labels.count > 0;
 }
 
+/* Who says how, and not which runs, did not mean to look at a list. */
+static bool says_how(const struct order_settings *order)
+{
+    return order->action != NULL || order->reason != NULL || order->by != NULL
+           || order->grace.ms >= 0 || order->hold.ms >= 0 || order->expect_at_most >= 0
+           || order->dry_run;
+}
+
+static const char *misuse(const struct order_settings *order, bool gives, bool names_one)
+{
+    if (gives && names_one)
+        return "give an order, or look at or lift one: not both";
+    if (!gives && says_how(order))
+        return "which runs? --agent, --label, --thread, --root, or --all; they give an order";
+    return NULL;
+}
+
 static int order_main(const struct ctl *ctl, const void *settings, int count, char *words[])
 {
     const struct order_settings *order = settings;
     struct answer answer;
     char path[256] = "/v1/orders", escaped[200];
     bool gives = selects_something(order), names_one = count == 1 || order->lift != NULL;
-    if (gives + names_one > 1) {
-        fputs("brakectl: give an order, or look at or lift one: not both\n", stderr);
+    const char *wrong = misuse(order, gives, names_one);
+    if (wrong != NULL) {
+        fprintf(stderr, "brakectl: %s\n", wrong);
         return EXIT_USAGE;
     }
     if (names_one) {

@@ -192,6 +192,8 @@ static void wrong_usage_ends_with_2(void **state)
     assert_int_equal(RUN(&process, "cancel", "a", "b"), EXIT_USAGE);
     assert_int_equal(RUN(&process, "cancel", "a", "--wait", "long"), EXIT_USAGE);
     has(&process, "none|delivered|stopped");
+    assert_int_equal(RUN(&process, "order", "--hold", "10m", "--reason", "x"), EXIT_USAGE);
+    has(&process, "--all");
     assert_int_equal(RUN(&process, "exec", "--grace", "soon", "--", "true"), EXIT_USAGE);
     assert_int_equal(RUN(&process, "exec", "--label", "novalue", "--", "true"), EXIT_USAGE);
 }
