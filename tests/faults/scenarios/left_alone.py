@@ -1,7 +1,8 @@
-"""An agentd on its own: cut off for longer than its lease, or with a process that does not die."""
+"""An agentd on its own: cut off until it is lost, asked to go, or with a process that does not die."""
 
 import ctypes
 import os
+import signal
 
 from . import scenario
 
@@ -59,6 +60,35 @@ async def isolated_until_lost(world):
     await world.until(lambda: all(trees()[run.root].runs[run.id].letter == "r" for run in kept),
                       "the kept ones to live again")
     await world.cancel_trees([kept[1]], house.brokers, wait="stopped", timeout_ms=8000)
+    await world.verdict()
+
+
+# ---- one that is asked to go ----------------------------------------------------------------------
+
+@scenario
+async def drained(world):
+    """Two agentds are asked to go: they take no new run and serve those that they have; these are
+    cancelled meanwhile, are told and stop, and then both leave by themselves, in order."""
+    await world.settled_fleet(trees=5, agentd={"drain": "60s"})
+    leaving, agents = world.house.agentds[4:], world.forest.agents[4:]
+    await world.forest.grow(5, 24, among=agents)
+    world.judge.broken_is_fine = True
+    world.judge.permit("overloaded", "unavailable", who=("agent",))
+    theirs = [run for run in world.forest.runs if run.agent in agents]
+    for agentd in leaving:
+        agentd.gone_on_purpose = True
+        world.house.note("fault", who=agentd.name, fault="SIGTERM")
+        agentd.process.send_signal(signal.SIGTERM)
+    for agent in agents:
+        await world.until(lambda a=agent: world.answers(a.agentd, "/readyz", 503), "it to drain")
+        await world.forest.start_run(world.forest.plan_tree(1, among=[agent])[0], expect=429)
+    tops = [run for run in theirs if run.parent not in theirs]
+    daemons = [*world.house.brokers, world.house.agentds[0]]
+    for number, run in enumerate(tops): # not by who leaves: it may be gone after the last but one
+        await world.forest.insist(run, daemons[number % 3:] + daemons)
+    for agentd in leaving:
+        await world.until(lambda d=agentd: not d.is_alive(), f"{agentd.name} to leave", within=20)
+        world.expect(agentd.process.returncode == 0, f"{agentd.name}: {agentd.process.returncode}")
     await world.verdict()
 
 
