@@ -243,7 +243,8 @@ static void link_refused(struct agent *agent, struct call *call, struct agent_li
     verdict.said = SAID_STOP;
     link->is_written = true;
     verdict_apply(agent, run, &verdict); /* it follows its links */
-    if (run->box == NULL) {
+    if (run->box == NULL || str_is(run->box->record.by, "brakewire")) {
+        box_drop(agent, run->box); /* what ended its life here says nothing of its links */
         run->box = box_of_ban(agent, answer->record, str_of(run->root->id), answer->ban);
         links_follow(agent, run);
     }

@@ -39,6 +39,7 @@ static void end_this_life(struct agent *agent, struct agent_run *run, const char
     }
     run->is_end_confirmed = true; /* not ours to say */
     finish(agent, run, state, verdict->finished, reason);
+    links_resend(agent, run); /* promised while Redis was away: a ban takes their targets along */
 }
 
 static void fenced(struct agent *agent, struct agent_run *run, const struct verdict *verdict)
