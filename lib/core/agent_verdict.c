@@ -270,6 +270,18 @@ static void below_nobody(struct agent *agent, struct agent_run *run, uint32_t fl
         root_announce(agent, run);
 }
 
+/* An assertion that was on its way when Redis said that the run is over has brought it back (it was
+ * lost, and may return): nobody carries it any more. */
+static void end_what_came_back(struct agent *agent, struct agent_run *run, bool is_banned)
+{
+    if (run_is_live(run->state) || !run->is_end_confirmed || run->is_fenced)
+        return;
+    run->is_end_confirmed = false;
+    if (run->asked == RUN_NONE)
+        run->asked = is_banned ? RUN_CANCELLED : RUN_ERROR;
+    end_resend(agent, run);
+}
+
 void assert_answered(struct agent *agent, struct call *call, const struct store_answer *answer)
 {
     struct agent_run *run = call->run;
@@ -287,6 +299,7 @@ void assert_answered(struct agent *agent, struct call *call, const struct store_
         report_again(agent, run);
         links_resend(agent, run);
         freeze_resend(agent, run);
+        end_what_came_back(agent, run, answer->verdict == SAID_STOP);
         break;
     case SAID_UNAUTHORIZED:
         verdict.said = SAID_FENCED;
