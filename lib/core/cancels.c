@@ -116,6 +116,9 @@ struct job *job_new(struct cancels *c, const struct cancel_ask *ask)
     job->known = true;
     job->at = c->wall;
     job->forced = ask->force;
+    /* What a link leads to is in the scope for good: nothing may start below it later, though it is
+     * over now. */
+    job->even_if_over = ask->force && ask->hops > 0;
     list_init(&job->scopes);
     list_add_last(&c->jobs, &job->in_jobs);
     return job;

@@ -86,7 +86,6 @@ static void follow(struct cancels *c, const struct job *job, const struct tree_l
         followed_free(c, followed);
         return;
     }
-    far->even_if_over = true;
     far->followed = followed;
     job_begin(c, far);
 }
