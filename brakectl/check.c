@@ -12,7 +12,7 @@
 
 struct check_settings {
     const char *redis, *user, *password_file, *sentinel_password_file, *namespace;
-    const char *ca_file, *cert_file, *key_file, *tls_name;
+    const char *ca_file, *cert_file, *key_file, *tls_name, *durability;
     bool no_agentd, no_broker;
 };
 
@@ -138,6 +138,7 @@ static void check_all(const struct ctl *ctl, const struct check_settings *check,
         .password = password,
         .sentinel_password = sentinel_password,
         .namespace = first_of(check->namespace, known.namespace, "bw"),
+        .durability = first_of(check->durability, getenv("BRAKEWIRE_DURABILITY"), NULL),
         .tls = {.ca_file = first_of(check->ca_file, getenv("BRAKEWIRE_REDIS_CA_FILE"), NULL),
                 .cert_file = first_of(check->cert_file, getenv("BRAKEWIRE_REDIS_CERT_FILE"), NULL),
                 .key_file = first_of(check->key_file, getenv("BRAKEWIRE_REDIS_KEY_FILE"), NULL),
@@ -178,6 +179,8 @@ static const struct flag check_flags[] = {
      "its private key ($BRAKEWIRE_REDIS_KEY_FILE)"},
     {"redis-tls-name", FLAG_TEXT, FIELD(tls_name), "NAME",
      "the name in Redis's certificate ($BRAKEWIRE_REDIS_TLS_NAME)"},
+    {"durability", FLAG_CHOICE, FIELD(durability), "memory|replicated|fsynced",
+     "what cancels ask for: can Redis keep it? ($BRAKEWIRE_DURABILITY)"},
     {"namespace", FLAG_TEXT, FIELD(namespace), "NAME", "what the agentd says, else bw"},
     {"no-agentd", FLAG_YES, FIELD(no_agentd), NULL, "there is none here"},
     {"no-broker", FLAG_YES, FIELD(no_broker), NULL, "there is none here"},
@@ -189,6 +192,7 @@ const struct command command_check = {
     .about = "look at Redis, the agentd and the broker, and say what to mend",
     .examples = "  brakectl check\n"
                 "  brakectl check --redis redis://redis:6379 --redis-user brakewire --no-agentd\n"
+                "  brakectl check --durability fsynced\n"
                 "  brakectl --json check | jq '.checks[] | select(.finding != \"good\")'\n\n"
                 "exit codes: 0 all is good; 1 something is doubtful; 2 something must be mended\n",
     COMMAND_FLAGS(check_flags),

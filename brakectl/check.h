@@ -27,6 +27,7 @@ void found(struct findings *findings, enum finding finding, const char *subject,
 /* url: as everywhere (redis://, unix://, a path); user, password: NULL: as the url says. */
 struct check_redis {
     const char *url, *user, *password, *sentinel_password, *namespace;
+    const char *durability; /* NULL, "memory": nothing is asked beyond that */
     struct redis_tls_options tls;
 };
 struct redisContext; /* hiredis */

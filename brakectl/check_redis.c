@@ -19,6 +19,7 @@ struct probe {
     const char *namespace;
     char id[CHECK_ID_ROOM]; /* a root that nobody has */
     bool is_cluster;        /* says the url */
+    const char *durability;
     char *info;
 };
 
@@ -101,6 +102,62 @@ static void check_persistence(struct probe *probe)
           : has_aof              ? "append-only file"
           : has_replica          ? "a replica"
                                  : "in memory alone");
+}
+
+/* What the daemons ask of it, of this server alone and without waiting for anything. */
+static void check_replicated(struct probe *probe)
+{
+    char replicas[NAME_ROOM];
+    redisReply *reply = ask(probe, 3, (const char *[]){"WAIT", "0", "1"});
+    const char *error = error_of(probe, reply);
+    bool has_replica = atoi(info_of(probe, "connected_slaves", replicas)) > 0;
+    if (error != NULL)
+        found(probe->findings, FOUND_BAD, "redis: replicated", "ACL SETUSER <user> +wait", "%s",
+              error);
+    else
+        found(probe->findings, has_replica ? FOUND_GOOD : FOUND_BAD, "redis: replicated",
+              "a replica of this server, or durability = memory: no cancel becomes replicated",
+              "%s", has_replica ? "a replica is there to wait for" : "no replica is connected");
+    freeReplyObject(reply);
+}
+
+static const char *advice_for_waitaof(const char *error)
+{
+    return strncmp(error, "NOPERM", 6) == 0 ? "ACL SETUSER <user> +waitaof"
+           : strstr(error, "unknown command") != NULL
+               ? "Redis 7.2, Valkey 7.2 or newer, or durability = replicated"
+               : "appendonly yes: no cancel becomes fsynced without it";
+}
+
+static void check_fsynced(struct probe *probe)
+{
+    redisReply *reply = ask(probe, 4, (const char *[]){"WAITAOF", "1", "0", "1000"});
+    const char *error = error_of(probe, reply);
+    if (error != NULL) {
+        found(probe->findings, FOUND_BAD, "redis: fsynced", advice_for_waitaof(error), "%s", error);
+        freeReplyObject(reply);
+        return;
+    }
+    freeReplyObject(reply);
+    reply = ask(probe, 3, (const char *[]){"CONFIG", "GET", "appendfsync"});
+    bool is_shown = error_of(probe, reply) == NULL && reply->elements == 2;
+    const char *how = is_shown ? reply->element[1]->str : "not shown to us";
+    found(probe->findings, strcmp(how, "always") == 0 ? FOUND_GOOD : FOUND_DOUBTFUL,
+          "redis: fsynced",
+          is_shown
+              ? "appendfsync always: with another one each answer waits for the next time"
+              : "allow +config|get to have this looked at; appendfsync always is what it needs",
+          "appendfsync: %s", how);
+    freeReplyObject(reply);
+}
+
+static void check_wanted_durability(struct probe *probe)
+{
+    const char *wanted = probe->durability != NULL ? probe->durability : "memory";
+    if (strcmp(wanted, "replicated") == 0)
+        check_replicated(probe);
+    else if (strcmp(wanted, "fsynced") == 0)
+        check_fsynced(probe);
 }
 
 /* Pub/sub connections that read too slowly are cut; ours read the truth again after that. */
@@ -259,6 +316,7 @@ static void look(struct probe *probe)
         check_features(probe);
         check_memory(probe);
         check_persistence(probe);
+        check_wanted_durability(probe);
     }
     if (probe->info != NULL && !check_kind(probe))
         return;
@@ -272,6 +330,7 @@ void check_redis(const struct check_redis *redis, struct findings *findings)
 {
     struct probe probe = {.findings = findings, .namespace = redis->namespace};
     struct redis_url url;
+    probe.durability = redis->durability;
     const char *why = NULL;
     if (redis_url_parse(redis->url, &url, &why) != ERR_OK) {
         found(

@@ -20,6 +20,7 @@
 #include "brakectl/print.h"
 #include "brakectl/stack.h"
 #include "io/http_client.h"
+#include "support/redis_server.h"
 
 enum { ARGS_MAX = 32, OUTPUT_MAX = 256 * 1024, PATIENCE_MS = 20000 };
 
@@ -538,6 +539,28 @@ static void the_doctor_sees_what_an_acl_user_may_not(void **state)
     has(&process, "&bw:*");
 }
 
+static void the_doctor_tells_whether_redis_can_keep_what_is_asked_of_it(void **state)
+{
+    (void)state;
+    struct process process;
+    struct redis_process redis;
+    redis_process_start(&redis, KIND_VALKEY, NULL); /* WAITAOF is not in every Redis */
+    const char *const url = redis.url;
+    assert_int_equal(RUN(&process, "check", "--redis", url, "--durability", "replicated"), 2);
+    has(&process, "no replica is connected");
+    assert_int_equal(RUN(&process, "check", "--redis", url, "--durability", "fsynced"), 2);
+    has(&process, "appendonly yes: no cancel becomes fsynced");
+    redis_process_do(&redis, "CONFIG SET appendonly yes");
+    assert_int_equal(RUN(&process, "check", "--redis", url, "--durability", "fsynced"), 1);
+    has(&process, "appendfsync always: with another one");
+    redis_process_do(&redis, "CONFIG SET appendfsync always");
+    assert_int_equal(RUN(&process, "check", "--redis", url, "--durability", "fsynced"), 0);
+    redis_process_do(&redis, "ACL SETUSER default -waitaof");
+    assert_int_equal(RUN(&process, "check", "--redis", url, "--durability", "fsynced"), 2);
+    has(&process, "ACL SETUSER <user> +waitaof");
+    redis_process_end(&redis);
+}
+
 /* ---- everything on one machine -------------------------------------------------------------- */
 
 static void up_starts_everything_and_stops_it(void **state)
@@ -621,6 +644,7 @@ int main(void)
         cmocka_unit_test(cancels_are_listed),
         cmocka_unit_test(the_doctor_tells_good_from_doubtful_from_bad),
         cmocka_unit_test(the_doctor_sees_what_an_acl_user_may_not),
+        cmocka_unit_test(the_doctor_tells_whether_redis_can_keep_what_is_asked_of_it),
         cmocka_unit_test(up_starts_everything_and_stops_it),
         cmocka_unit_test(the_demo_passes),
     };
