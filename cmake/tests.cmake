@@ -131,7 +131,7 @@ endforeach()
 file(GLOB lint_scripts CONFIGURE_DEPENDS ${tests}/lint/*.sh)
 foreach(script IN LISTS lint_scripts)
   get_filename_component(name ${script} NAME_WE)
-  bw_register(lint/${name} lint 300 ${script})
+  bw_register(lint/${name} lint 900 ${script}) # tidy in a new tree, on a machine with other work
   if(name MATCHES "^(tidy|cppcheck)$")
     set_tests_properties(lint/${name} PROPERTIES PROCESSORS 2) # they use two themselves
   endif()
