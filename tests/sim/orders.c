@@ -159,7 +159,7 @@ const char *orders_broken(struct sim *sim, const struct sim_run **victim)
                 continue;
             if (sim->run[k].ordered_by == i + 1)
                 return "G1: an order does not stop a run that it selects";
-            if (holds && sim->run[k].held_by == i + 1)
+            if (holds && sim->run[k].is_protected && sim->run[k].held_by == i + 1)
                 return "G1: a run that started under a hold lives on";
         }
     }
