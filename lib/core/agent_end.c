@@ -188,6 +188,7 @@ void end_send(struct agent *agent, struct agent_run *run, enum run_state state, 
     }
     if (!run->is_confirmed)
         assert_send(agent, run, false);
+    links_resend(agent, run); /* promised while Redis was away: behind its end it is too late */
     struct call about = {.kind = CALL_END, .run = run, .ask = ask, .asked = state};
     call_end(agent, run, &about);
 }
