@@ -3,8 +3,8 @@
 #
 # Each patch in mutants/ breaks one rule, in the core or in the model of Redis; its first line says
 # which. The changed file alone is compiled and linked with the rest of the build, and the simulator
-# has 40,000 random schedules to find it, less than half of what CI plays. A patch that does not apply or does not build
-# any more is a failure like one that is not found.
+# has 40,000 random schedules to find it, less than half of what CI plays. A patch that does not
+# apply or does not build any more is a failure like one that is not found.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 build=$(cd "$1" && pwd)
