@@ -27,7 +27,7 @@ build_packages="gcc libc6-dev cmake ninja-build pkg-config libuv1-dev libmicroht
     ca-certificates"
 # One LLVM for all three systems: the formatting and tidy gates must mean the same everywhere.
 check_packages="curl jq clang-19 clang-format-19 clang-tidy-19 libclang-rt-19-dev cppcheck
-    shellcheck spin pyflakes3 python3 python3-redis python3-msgpack iproute2 iptables openssl"
+    shellcheck spin pyflakes3 python3 python3-redis python3-msgpack iproute2 iptables openssl patch"
 
 # shellcheck source=/dev/null
 . /etc/os-release
