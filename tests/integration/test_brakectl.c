@@ -349,8 +349,9 @@ static void exec_survives_a_restart_of_its_agentd(void **state)
 {
     (void)state;
     struct process exec, cancel;
-    START(&exec, "exec", "--run-id", "survivor", "--grace", "50ms", "--", "sleep", "1000");
-    until_state("survivor", "running");
+    START(&exec, "exec", "--run-id", "survivor", "--grace", "50ms", "--", "sh", "-c",
+          "echo ready; exec sleep 1000");
+    until_heard(&exec, "ready");
     stack_kill_agentd(&stack, 0);
     assert_int_equal(stack_restart_agentd(&stack, 0), ERR_OK);
     until_agentd_has("survivor");
@@ -366,10 +367,10 @@ static void exec_ends_with_its_command_while_the_agentd_is_away(void **state)
     struct process exec;
     char fifo[128], script[200];
     snprintf(fifo, sizeof fifo, "%s/go", folder);
-    snprintf(script, sizeof script, "read line < %s; exit 5", fifo);
+    snprintf(script, sizeof script, "echo ready; read line < %s; exit 5", fifo);
     assert_int_equal(mkfifo(fifo, 0600), 0);
     START(&exec, "exec", "--run-id", "alone", "--end-wait", "100ms", "--", "sh", "-c", script);
-    until_state("alone", "running");
+    until_heard(&exec, "ready");
     stack_kill_agentd(&stack, 0);
     int fd = open(fifo, O_WRONLY | O_CLOEXEC);
     assert_int_equal(write(fd, "go\n", 3), 3);
