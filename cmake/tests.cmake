@@ -68,6 +68,26 @@ foreach(script IN LISTS scripts)
   bw_register(integration/${name} integration 180 ${script})
 endforeach()
 
+# Real clients, servers and SDKs in other languages, pinned and installed by `./dev deps`. Each file is
+# one test: interop/js/NAME and interop/python/NAME.
+set(interop ${CMAKE_SOURCE_DIR}/.deps/interop)
+set(interop_environment "${test_environment}" "PYTHONDONTWRITEBYTECODE=1"
+    "PYTHONPATH=${CMAKE_SOURCE_DIR}/clients/python/src:${tests}/interop/python"
+    "BW_NODE=${interop}/python/bin/node" "BW_PYTHON=${interop}/python/bin/python"
+    "DO_NOT_TRACK=1" "LANGSMITH_TRACING=false" "NODE_NO_WARNINGS=1")
+
+function(bw_add_interop language pattern)
+  file(GLOB sources CONFIGURE_DEPENDS ${tests}/interop/${language}/${pattern})
+  foreach(source IN LISTS sources)
+    get_filename_component(name ${source} NAME_WE)
+    bw_register(interop/${language}/${name} interop 300 ${ARGN} ${source})
+    set_tests_properties(interop/${language}/${name} PROPERTIES ENVIRONMENT "${interop_environment}")
+  endforeach()
+endfunction()
+
+bw_add_interop(js test_*.mjs ${interop}/python/bin/node --test --test-reporter=spec)
+bw_add_interop(python test_*.py ${interop}/python/bin/python -m pytest -q -p no:cacheprovider)
+
 # One program: stories, schedules that once failed, random ones.
 file(GLOB sim_sources CONFIGURE_DEPENDS ${tests}/sim/*.c)
 if(EXISTS ${tests}/sim/main.c)

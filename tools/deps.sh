@@ -27,7 +27,8 @@ build_packages="gcc libc6-dev cmake ninja-build pkg-config libuv1-dev libmicroht
     ca-certificates"
 # One LLVM for all three systems: the formatting and tidy gates must mean the same everywhere.
 check_packages="curl jq clang-19 clang-format-19 clang-tidy-19 libclang-rt-19-dev cppcheck
-    shellcheck spin pyflakes3 python3 python3-redis python3-msgpack iproute2 iptables openssl patch"
+    shellcheck spin pyflakes3 python3 python3-redis python3-msgpack iproute2 iptables openssl patch
+    python3-venv g++ make nginx"
 
 # shellcheck source=/dev/null
 . /etc/os-release
@@ -70,7 +71,7 @@ quiet_services() { # mask|unmask, package...
     shift
     [ -d /run/systemd/system ] || return 0
     for package in "$@"; do
-        case $package in *-server) as_root systemctl "$verb" --runtime "$package" || true ;; esac
+        case $package in *-server | nginx) as_root systemctl "$verb" --runtime "$package" || true ;; esac
     done
 }
 
@@ -94,5 +95,5 @@ if [ "${#missing[@]}" -gt 0 ]; then
     mapfile -t missing < <(missing_packages)
     [ "${#missing[@]}" = 0 ] || die "still missing: ${missing[*]}"
 fi
-[ "$codename" = bookworm ] || exit 0
-"$top/tools/deps-debian12.sh" "$deps" "$set_wanted"
+[ "$codename" != bookworm ] || "$top/tools/deps-debian12.sh" "$deps" "$set_wanted"
+[ "$set_wanted" = build ] || "$top/tools/deps-interop.sh" "$deps"

@@ -4,8 +4,9 @@
 #     tools/fresh-tree.sh './dev test' './dev demo'
 #
 # SUITE=trixie (Debian 13) unless set; any suite that the machine's own apt mirror has. The tree is
-# made by mmdebstrap once a week, and downloaded packages are kept, both in the user's cache folder:
-# every run unpacks and installs anew, so a missing dependency cannot hide. Needs root.
+# made by mmdebstrap once a week, and downloaded packages (apt's, pip's, npm's) are kept, both in the
+# user's cache folder: every run unpacks and installs anew, so a missing dependency cannot hide. Needs
+# root.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=/dev/null
@@ -77,7 +78,9 @@ inside() { # root, archives, command...
     for command in "$@"; do
         echo "fresh tree: $command"
         chroot "$root" env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
-            HOME=/root LANG=C.UTF-8 TERM=dumb CI=1 ${http_proxy:+http_proxy="$http_proxy"} \
+            HOME=/root LANG=C.UTF-8 TERM=dumb CI=1 \
+            PIP_CACHE_DIR=/var/cache/apt/archives/pip npm_config_cache=/var/cache/apt/archives/npm \
+            ${http_proxy:+http_proxy="$http_proxy"} \
             ${https_proxy:+https_proxy="$https_proxy"} ${no_proxy:+no_proxy="$no_proxy"} \
             bash -c "cd /brakewire && $command" </dev/null || { status=1; break; }
     done
@@ -88,6 +91,11 @@ inside() { # root, archives, command...
 find "$archives" -name '*.deb' -ctime +28 -delete
 tar -xf "$tarball" -C "$root"
 cp -L /etc/resolv.conf /etc/hosts "$root/etc/"
+# A machine whose way out is a proxy with a certificate of its own trusts it; so must the tree.
+if [ -d /usr/local/share/ca-certificates ]; then
+    cp -rL /usr/local/share/ca-certificates "$root/usr/local/share/"
+    chroot "$root" update-ca-certificates >/dev/null 2>&1
+fi
 git -c safe.directory='*' clone --quiet --no-local . "$root/brakewire"
 say "$suite, at $(git -c safe.directory='*' -C "$root/brakewire" rev-parse --short HEAD)"
 export -f inside
