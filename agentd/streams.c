@@ -206,7 +206,7 @@ void streams_connect(struct agentd *d, struct http_request *request, struct str 
     stream->listener = listener;
     stream->has_taken = true;
     stream->behind.limit = (size_t)d->settings->max_runs * (RUN_ID_MAX + 1);
-    stream->http = http_stream(request, stream);
+    stream->http = http_stream(request, stream, NULL);
     if (stream->http == NULL) {
         mem_free(stream);
         forget_if_silent(d, listener);

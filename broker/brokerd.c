@@ -157,7 +157,7 @@ void feed_orders(struct brokerd *d, struct orders_event event)
 
 /* ---- cancels -----------------------------------------------------------------------------------
  */
-static void cancel_answered(struct brokerd *d, uint64_t ask, const struct cancel_result *result)
+static void tell_who_asked(struct brokerd *d, uint64_t ask, const struct cancel_result *result)
 {
     enum cancel_outcome outcome = result->problem != PROBLEM_NONE ? OUTCOME_REFUSED
                                   : result->already               ? OUTCOME_ALREADY
@@ -188,7 +188,7 @@ static void carry_out_cancel(struct brokerd *d, const struct cancels_effect *eff
         store_unsubscribe(d->store, effect->root, true);
         break;
     case CANCELS_DO_ANSWER:
-        cancel_answered(d, effect->ask, effect->result);
+        tell_who_asked(d, effect->ask, effect->result);
         break;
     case CANCELS_DO_AUDIT:
         audit_note(d, effect->result, effect->asked);
@@ -390,8 +390,8 @@ static struct brokerd *brokerd_new(uv_loop_t *loop, const struct settings *setti
     rng_name(&d->rng, suffix, SUFFIX);
     snprintf(d->id, sizeof d->id, "%s%s", settings->id_prefix, suffix);
     d->feeds.seed = (uint32_t)rng_next(&d->rng);
-    struct list *lists[] = {&d->later, &d->refused,    &d->reads,
-                            &d->audit, &d->audit_sent, &d->audit_streams};
+    struct list *lists[] = {&d->later,      &d->refused,       &d->reads,    &d->audit,
+                            &d->audit_sent, &d->audit_streams, &d->listeners};
     for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++)
         list_init(lists[i]);
     numbers_init(&d->numbers);

@@ -8,11 +8,12 @@
 
 enum { BETWEEN_READS_MS = 100, POLL_MS = 1000, AUDIT_POLL_MS = 500, AUDIT_A_POLL = 100 };
 
-/* One root that is looked at; all its streams get the same bytes. */
+/* One root that is looked at. */
 struct feed {
     struct run_id root; /* the key in `feeds` */
     struct brokerd *daemon;
-    struct list streams;
+    struct list streams; /* that get its JSON, all the same bytes */
+    struct list watches;
     uv_timer_t timer; /* the next read */
     uint64_t number;  /* names it to an answer that may come too late for it */
     bool reading, again;
@@ -21,26 +22,15 @@ struct feed {
 };
 
 struct stream {
+    struct listener listener; /* first */
     struct link in_streams;
     struct feed *feed; /* NULL: the audit */
-    struct brokerd *daemon;
-    struct http_stream *http;
 };
 
 /* ---- sending ------------------------------------------------------------------------------- */
-static bool send_event(struct stream *stream, const char *event, const char *id, const char *data)
+static void send_event(struct stream *stream, const char *event, const char *id, const char *data)
 {
-    struct buf text = {0};
-    if (id[0] != '\0')
-        buf_addf(&text, "id: %s\n", id);
-    buf_addf(&text, "event: %s\ndata: ", event);
-    buf_add_text(&text, data);
-    buf_add_text(&text, "\n\n");
-    bool sent = !text.failed && http_stream_send(stream->http, buf_str(&text)) == ERR_OK;
-    buf_fini(&text);
-    if (!sent)
-        log_warn("listener is too slow", "event=%s", event);
-    return sent;
+    (void)listener_send(&stream->listener, str_of(event), str_of(id), str_of(data));
 }
 
 static void send_to_all(struct list *streams, const char *event, const char *id, const char *data)
@@ -66,6 +56,12 @@ static void feed_drop(struct feed *feed)
         store_unsubscribe(d->store, id_str(&feed->root), false);
     }
     uv_close((uv_handle_t *)&feed->timer, feed_freed);
+}
+
+static void feed_drop_if_idle(struct feed *feed)
+{
+    if (list_is_empty(&feed->streams) && list_is_empty(&feed->watches))
+        feed_drop(feed);
 }
 
 static struct feed *feed_numbered(const struct brokerd *d, uint64_t number)
@@ -94,6 +90,17 @@ static void feed_soon(struct feed *feed)
         uv_timer_start(&feed->timer, on_feed_timer, due > now ? due - now : 0, 0);
 }
 
+/* Each may end itself in here, and the last one the feed. */
+static void show_to_watches(struct feed *feed, const struct store_answer *answer)
+{
+    if (answer->tree == NULL && answer->verdict != SAID_OK && answer->verdict != SAID_NOT_FOUND)
+        return;
+    LIST_EACH (at, then, &feed->watches) {
+        struct watch *watch = LIST_OWNER(at, struct watch, in_feed);
+        watch->tree_read(watch, answer->tree);
+    }
+}
+
 static void on_feed_tree(void *owner, uint64_t token, const struct store_answer *answer)
 {
     static const struct tree_view everything = {.depth = -1, .limit = 1000};
@@ -102,7 +109,7 @@ static void on_feed_tree(void *owner, uint64_t token, const struct store_answer 
         return;
     feed->reading = false;
     uv_timer_start(&feed->timer, on_feed_timer, POLL_MS, 0);
-    if (answer->tree != NULL) {
+    if (answer->tree != NULL && !list_is_empty(&feed->streams)) {
         json_t *json = tree_json(answer->tree, id_str(&feed->root), &everything);
         char *data = json != NULL ? json_dumps(json, JSON_COMPACT) : NULL;
         json_decref(json);
@@ -115,6 +122,7 @@ static void on_feed_tree(void *owner, uint64_t token, const struct store_answer 
     if (feed->again)
         feed_soon(feed);
     feed->again = false;
+    show_to_watches(feed, answer);
 }
 
 static void feed_read(struct feed *feed)
@@ -148,6 +156,7 @@ static struct feed *feed_of(struct brokerd *d, struct str root)
     feed->daemon = d;
     feed->number = ++d->last_feed;
     list_init(&feed->streams);
+    list_init(&feed->watches);
     uv_timer_init(d->loop, &feed->timer);
     feed->timer.data = feed;
     upstream_subscribe(d, id_str(&feed->root), true);
@@ -206,67 +215,29 @@ static void audit_listen(struct brokerd *d)
 
 /* ---- streams -----------------------------------------------------------------------------------
  */
-void events_beat(uv_timer_t *timer)
+static void stream_closed(struct listener *listener)
 {
-    struct brokerd *d = timer->data;
-    struct feed *feed;
-    for (size_t i = 0; (feed = map_next(&d->feeds, &i)) != NULL;)
-        LIST_EACH (at, then, &feed->streams)
-            (void)!http_stream_send(LIST_OWNER(at, struct stream, in_streams)->http, STR(":\n\n"));
-    LIST_EACH (at, then, &d->audit_streams)
-        (void)!http_stream_send(LIST_OWNER(at, struct stream, in_streams)->http, STR(":\n\n"));
-}
-
-static void count_stream(struct brokerd *d)
-{
-    uint64_t every = (uint64_t)d->settings->sse_heartbeat.ms;
-    if (d->stream_count++ == 0)
-        uv_timer_start(&d->heartbeat, events_beat, every, every);
-}
-
-void events_closed(void *owner, struct http_stream *http, void *stream_owner)
-{
-    struct brokerd *d = owner;
-    struct stream *stream = stream_owner;
-    (void)http;
+    struct stream *stream = (struct stream *)listener;
     link_remove(&stream->in_streams);
-    if (--d->stream_count == 0 && !d->closing)
-        uv_timer_stop(&d->heartbeat);
-    if (stream->feed != NULL && list_is_empty(&stream->feed->streams))
-        feed_drop(stream->feed);
+    if (stream->feed != NULL && list_is_empty(&stream->feed->streams)) {
+        free(stream->feed->last); /* nobody keeps it up to date any more */
+        stream->feed->last = NULL;
+        feed_drop_if_idle(stream->feed);
+    }
     mem_free(stream);
 }
 
 /* What a listener gets at first; the tree's others have had it already. */
 static void begin(struct stream *stream)
 {
-    if (http_stream_send(stream->http, STR("retry: 1000\n\n")) != ERR_OK)
+    if (http_stream_send(stream->listener.http, STR("retry: 1000\n\n")) != ERR_OK)
         return;
     if (stream->feed == NULL)
-        audit_listen(stream->daemon);
+        audit_listen(stream->listener.daemon);
     else if (stream->feed->last != NULL)
         send_event(stream, "tree", "", stream->feed->last);
-}
-
-static void connect_stream(struct brokerd *d, struct http_request *request, struct feed *feed)
-{
-    struct stream *stream = mem_new(sizeof *stream);
-    if (stream == NULL) {
-        api_problem(request, PROBLEM_OVERLOADED, "out of memory", NULL);
-    } else {
-        stream->daemon = d;
-        stream->feed = feed;
-        stream->http = http_stream(request, stream);
-    }
-    if (stream == NULL || stream->http == NULL) {
-        mem_free(stream);
-        if (feed != NULL && list_is_empty(&feed->streams))
-            feed_drop(feed);
-        return;
-    }
-    list_add_last(feed != NULL ? &feed->streams : &d->audit_streams, &stream->in_streams);
-    count_stream(d);
-    begin(stream);
+    else
+        feed_soon(stream->feed);
 }
 
 void serve_events(void *owner, struct http_request *request, const struct str part[API_PARTS_MAX])
@@ -277,14 +248,42 @@ void serve_events(void *owner, struct http_request *request, const struct str pa
     struct str root = STR_NONE;
     if (!api_check_query(request, allowed) || !api_query_id(request, "root", &root))
         return;
-    if (!d->linked || d->stream_count >= STREAMS_MAX) {
-        api_problem(request, d->linked ? PROBLEM_OVERLOADED : PROBLEM_UNAVAILABLE,
-                    d->linked ? "too many event streams are open" : "not linked to Redis", NULL);
+    struct stream *stream = mem_new(sizeof *stream);
+    struct feed *feed = stream != NULL && root.len > 0 ? feed_of(d, root) : NULL;
+    if (stream == NULL || (root.len > 0 && feed == NULL)) {
+        mem_free(stream);
+        api_problem(request, PROBLEM_OVERLOADED, "out of memory", NULL);
         return;
     }
-    struct feed *feed = root.len > 0 ? feed_of(d, root) : NULL;
-    if (root.len > 0 && feed == NULL)
-        api_problem(request, PROBLEM_OVERLOADED, "out of memory", NULL);
-    else
-        connect_stream(d, request, feed);
+    stream->listener.closed = stream_closed;
+    stream->feed = feed;
+    if (listener_open(d, request, &stream->listener, NULL)) {
+        list_add_last(feed != NULL ? &feed->streams : &d->audit_streams, &stream->in_streams);
+        begin(stream);
+        return;
+    }
+    mem_free(stream);
+    if (feed != NULL)
+        feed_drop_if_idle(feed);
+}
+
+/* ---- watches -------------------------------------------------------------------------------- */
+bool watch_begin(struct brokerd *d, struct str root, struct watch *watch)
+{
+    watch->feed = feed_of(d, root);
+    if (watch->feed == NULL)
+        return false;
+    list_add_last(&watch->feed->watches, &watch->in_feed);
+    feed_soon(watch->feed);
+    return true;
+}
+
+void watch_end(struct watch *watch)
+{
+    struct feed *feed = watch->feed;
+    if (feed == NULL)
+        return;
+    watch->feed = NULL;
+    link_remove(&watch->in_feed);
+    feed_drop_if_idle(feed);
 }

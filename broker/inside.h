@@ -3,7 +3,9 @@
  * brokerd.c    events into the cores, their effects carried out, the alarm set
  * upstream.c   what comes from Redis
  * routes.c     what comes over HTTP: cancels and the small answers; reads.c those that read a tree
- * listing.c    GET /v1/runs; tree_json.c trees and nodes as JSON; events.c event streams
+ * asks.c       cancels that a request asked for
+ * listing.c    GET /v1/runs; tree_json.c trees and nodes as JSON
+ * listeners.c  event streams; events.c GET /v1/events, and trees that somebody looks at
  * orders.c     /v1/orders; audit.c who asked what; numbers.c metrics */
 #ifndef BROKER_INSIDE_H
 #define BROKER_INSIDE_H
@@ -40,6 +42,22 @@ struct read {
     void (*release)(struct read *read); /* frees it and what it holds */
 };
 
+/* An event stream. What owns one begins with it. */
+struct listener {
+    struct link in_listeners;
+    struct brokerd *daemon;
+    struct http_stream *http;
+    void (*closed)(struct listener *listener); /* frees it */
+};
+
+/* Whoever wants to see a tree again after each change. */
+struct watch {
+    struct link in_feed;
+    struct feed *feed; /* NULL: not begun, or ended */
+    /* It may end the watch. NULL: there is no such tree (any more). */
+    void (*tree_read)(struct watch *watch, const struct tree *tree);
+};
+
 struct brokerd {
     uv_loop_t *loop;
     const struct settings *settings;
@@ -68,11 +86,13 @@ struct brokerd {
     struct list reads; /* open GETs */
     size_t read_count;
 
+    struct list listeners;
+    size_t listener_count;
+
     /* events.c */
     struct map feeds; /* root -> struct feed */
-    struct list audit_streams;
     uint64_t last_feed;
-    size_t stream_count;
+    struct list audit_streams;
     char audit_from[64]; /* stream id to go on from */
     bool audit_asked;
 
@@ -104,10 +124,18 @@ void upstream_subscribe(struct brokerd *d, struct str root, bool watch);
 void upstream_answer_refused(uv_timer_t *timer);
 void upstream_check(uv_timer_t *timer); /* is it the generation we know? */
 
-/* ---- routes.c, reads.c, listing.c ---------------------------------------------------------- */
-extern const struct http_server_events api_events;
+/* ---- asks.c -------------------------------------------------------------------------------- */
+typedef void (*cancel_answered)(void *owner, const struct cancel_result *result);
+/* The number for a CANCELS_ASK; its answer is handed over once, at the earliest while that is fed,
+ * and not at all when the broker ends before. 0: no memory. */
+uint64_t ask_open(struct brokerd *d, void *owner, cancel_answered answered);
+/* Nobody wants the answer any more. The cancel itself stays. */
+void ask_abandon(struct brokerd *d, uint64_t ask);
 void answer_cancel(struct brokerd *d, uint64_t ask, const struct cancel_result *result);
 void asks_fini(struct brokerd *d);
+
+/* ---- routes.c, reads.c, listing.c ---------------------------------------------------------- */
+extern const struct http_server_events api_events;
 /* `bytes` of zeroed memory that begin with a struct read. NULL: it was answered: Redis is away, too
  * many reads are open, no memory. */
 void *read_open(struct brokerd *d, struct http_request *request, size_t bytes,
@@ -146,12 +174,24 @@ json_t *tree_json(const struct tree *tree, struct str root, const struct tree_vi
 json_t *node_json(const struct tree_run *run, struct str root);
 json_t *run_json(const struct tree_run *run, struct str root); /* a node, its path and cancel */
 
+/* ---- listeners.c --------------------------------------------------------------------------- */
+/* Ends the request by making it a stream; `listener` has its `closed`. headers: as those of
+ * http_answer(). False: it was answered: Redis is away, too many streams, no memory; `listener` is
+ * still the caller's, who otherwise waits for `closed`. */
+bool listener_open(struct brokerd *d, struct http_request *request, struct listener *listener,
+                   const char *const headers[]);
+bool listener_send(struct listener *listener, struct str event, struct str id, struct str data);
+void listener_closed(void *owner, struct http_stream *http, void *stream_owner);
+void listeners_beat(uv_timer_t *timer);
+
 /* ---- events.c ------------------------------------------------------------------------------ */
 void serve_events(void *owner, struct http_request *request, const struct str part[API_PARTS_MAX]);
 void events_hint(struct brokerd *d, struct str root);
-void events_closed(void *owner, struct http_stream *stream, void *stream_owner);
-void events_beat(uv_timer_t *timer);
 void events_poll_audit(uv_timer_t *timer);
+/* The tree is read soon, after each change (at most ten times a second) and once a second. False:
+ * no memory. */
+bool watch_begin(struct brokerd *d, struct str root, struct watch *watch);
+void watch_end(struct watch *watch); /* nothing, if it was not begun */
 
 /* ---- audit.c ------------------------------------------------------------------------------- */
 void audit_note(struct brokerd *d, const struct cancel_result *result,

@@ -9,67 +9,43 @@
 
 /* ---- cancels -----------------------------------------------------------------------------------
  */
-struct open_ask {
+struct open_cancel {
     struct pending pending; /* first */
     struct brokerd *daemon;
-    uint64_t id; /* the key in `asks` */
+    uint64_t ask;
 };
 
-static struct str id_key(const uint64_t *id)
-{
-    return (struct str){(const char *)id, sizeof *id};
-}
-
-static void ask_free(struct open_ask *ask)
-{
-    map_take(&ask->daemon->asks, id_key(&ask->id));
-    mem_free(ask);
-}
-
 /* The cancel itself stays; only its wait is given up. */
-static void ask_hung_up(struct pending *pending)
+static void cancel_hung_up(struct pending *pending)
 {
-    struct open_ask *ask = (struct open_ask *)pending;
-    struct brokerd *d = ask->daemon;
-    uint64_t id = ask->id;
-    ask_free(ask);
-    feed_cancels(d, (struct cancels_event){.kind = CANCELS_ABANDON, .ask = id});
+    struct open_cancel *cancel = (struct open_cancel *)pending;
+    struct brokerd *d = cancel->daemon;
+    uint64_t ask = cancel->ask;
+    mem_free(cancel);
+    ask_abandon(d, ask);
 }
 
-static struct open_ask *ask_open(struct brokerd *d, struct http_request *request)
-{
-    struct open_ask *ask = mem_new(sizeof *ask);
-    if (ask != NULL) {
-        ask->pending = (struct pending){request, ask_hung_up};
-        ask->daemon = d;
-        ask->id = ++d->last_ask;
-        if (map_add(&d->asks, id_key(&ask->id), ask)) {
-            http_request_own(request, ask);
-            return ask;
-        }
-    }
-    mem_free(ask);
-    api_problem(request, PROBLEM_OVERLOADED, "out of memory", NULL);
-    return NULL;
-}
-
-void answer_cancel(struct brokerd *d, uint64_t id, const struct cancel_result *result)
+static void cancel_was_answered(void *owner, const struct cancel_result *result)
 {
     static const struct api_cancel_about about = {.pending = false};
-    struct open_ask *ask = map_find(&d->asks, id_key(&id));
-    if (ask == NULL)
-        return;
-    struct http_request *request = ask->pending.request;
-    ask_free(ask);
-    numbers_note_durability(&d->numbers, result);
+    struct open_cancel *cancel = owner;
+    struct http_request *request = cancel->pending.request;
+    mem_free(cancel);
     api_answer_cancel(request, result, &about);
 }
 
-void asks_fini(struct brokerd *d)
+static struct open_cancel *cancel_open(struct brokerd *d, struct http_request *request)
 {
-    struct open_ask *ask;
-    for (size_t i = 0; (ask = map_next(&d->asks, &i)) != NULL;)
-        ask_free(ask);
+    struct open_cancel *cancel = mem_new(sizeof *cancel);
+    uint64_t ask = cancel != NULL ? ask_open(d, cancel, cancel_was_answered) : 0;
+    if (ask == 0) {
+        mem_free(cancel);
+        api_problem(request, PROBLEM_OVERLOADED, "out of memory", NULL);
+        return NULL;
+    }
+    *cancel = (struct open_cancel){{request, cancel_hung_up}, d, ask};
+    http_request_own(request, cancel);
+    return cancel;
 }
 
 static void serve_cancel(void *owner, struct http_request *request,
@@ -81,11 +57,11 @@ static void serve_cancel(void *owner, struct http_request *request,
     if (body == NULL)
         return;
     if (api_cancel_ask(request, body, part[0], true, &cancel)) {
-        struct open_ask *ask = ask_open(d, request);
+        struct open_cancel *open = cancel_open(d, request);
         cancel.by = cancel.by.len > 0 ? cancel.by : STR("user");
         cancel.follow_links = true;
-        cancel.ask = ask != NULL ? ask->id : 0;
-        if (ask != NULL)
+        cancel.ask = open != NULL ? open->ask : 0;
+        if (open != NULL)
             feed_cancels(d, (struct cancels_event){.kind = CANCELS_ASK, .asked = &cancel});
     }
     json_decref(body);
@@ -247,6 +223,6 @@ static void on_closed(void *owner)
 const struct http_server_events api_events = {
     .on_request = on_request,
     .on_hangup = on_hangup,
-    .on_stream_closed = events_closed,
+    .on_stream_closed = listener_closed,
     .on_closed = on_closed,
 };

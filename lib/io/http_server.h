@@ -82,9 +82,10 @@ json_t *http_text(struct str text);
 void http_problem(struct http_request *request, unsigned status, const char *code,
                   const char *title, const char *detail, json_t *extra, unsigned retry_after_s);
 
-/* Ends the request by opening text/event-stream. NULL: no memory (answered 503), or too many
- * streams (429). */
-struct http_stream *http_stream(struct http_request *request, void *stream_owner);
+/* Ends the request by opening text/event-stream; headers as those of http_answer(). NULL: no memory
+ * (answered 503), or too many streams (429). */
+struct http_stream *http_stream(struct http_request *request, void *stream_owner,
+                                const char *const headers[]);
 /* ERR_FULL: the reader is too slow; the stream is being closed and on_stream_closed follows. */
 enum err http_stream_send(struct http_stream *stream, struct str bytes) MUST_CHECK;
 void http_stream_end(struct http_stream *stream); /* on_stream_closed follows */

@@ -80,7 +80,7 @@ static void freed(void *owner)
     mem_free(stream);
 }
 
-static struct MHD_Response *make_response(struct http_stream *stream)
+static struct MHD_Response *make_response(struct http_stream *stream, const char *const headers[])
 {
     struct MHD_Response *response =
         MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, BLOCK, next_bytes, stream, freed);
@@ -89,10 +89,13 @@ static struct MHD_Response *make_response(struct http_stream *stream)
     MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, "text/event-stream");
     MHD_add_response_header(response, MHD_HTTP_HEADER_CACHE_CONTROL, "no-store");
     MHD_add_response_header(response, "X-Accel-Buffering", "no"); /* nginx would hold events back */
+    for (size_t i = 0; headers != NULL && headers[i] != NULL; i += 2)
+        MHD_add_response_header(response, headers[i], headers[i + 1]);
     return response;
 }
 
-struct http_stream *http_stream(struct http_request *request, void *stream_owner)
+struct http_stream *http_stream(struct http_request *request, void *stream_owner,
+                                const char *const headers[])
 {
     struct http_server *server = request->host->server;
     if (server->stream_count >= server->streams_max) {
@@ -101,7 +104,7 @@ struct http_stream *http_stream(struct http_request *request, void *stream_owner
         return NULL;
     }
     struct http_stream *stream = mem_new(sizeof *stream);
-    struct MHD_Response *response = stream != NULL ? make_response(stream) : NULL;
+    struct MHD_Response *response = stream != NULL ? make_response(stream, headers) : NULL;
     if (response == NULL) {
         mem_free(stream);
         http_problem(request, MHD_HTTP_SERVICE_UNAVAILABLE, "unavailable", "Out of memory", NULL,

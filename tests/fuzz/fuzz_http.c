@@ -60,7 +60,7 @@ static void serve_stream(void *owner, struct http_request *request,
                          const struct str part[API_PARTS_MAX])
 {
     (void)owner, (void)part;
-    struct http_stream *stream = http_stream(request, NULL);
+    struct http_stream *stream = http_stream(request, NULL, NULL);
     assert(stream != NULL && http_stream_send(stream, STR(": hello\n\n")) == ERR_OK);
     http_stream_end(stream);
 }

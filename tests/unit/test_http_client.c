@@ -42,13 +42,13 @@ static void on_request(void *owner, struct http_request *request)
     if (str_is(path, "/never"))
         return;
     if (str_is(path, "/three")) {
-        struct http_stream *stream = http_stream(request, NULL);
+        struct http_stream *stream = http_stream(request, NULL, NULL);
         for (int i = 0; i < 3; i++)
             if (http_stream_send(stream, STR("data: x\n\n")) != ERR_OK)
                 abort();
         http_stream_end(stream);
     } else if (str_is(path, "/endless")) {
-        endless = http_stream(request, NULL);
+        endless = http_stream(request, NULL, NULL);
     } else {
         tell_all(request);
     }

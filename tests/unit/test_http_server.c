@@ -63,6 +63,7 @@ static void tell_all(struct scene *scene, struct http_request *request)
 
 static void on_request(void *owner, struct http_request *request)
 {
+    static const char *const headers[] = {"X-Story", "told", NULL};
     struct scene *scene = owner;
     struct str path = http_path(request);
     uid_t uid;
@@ -82,7 +83,7 @@ static void on_request(void *owner, struct http_request *request)
     else if (str_is(path, "/garbled"))
         http_problem(request, 422, "invalid", "Invalid", "cut in a character: \xc3", NULL, 0);
     else if (str_is(path, "/stream"))
-        scene->stream = http_stream(request, &scene->stream);
+        scene->stream = http_stream(request, &scene->stream, headers);
     else if (path.len >= 5 && memcmp(path.at, "/late", 5) == 0)
         scene->late[scene->lates++] = request;
     else
@@ -401,6 +402,7 @@ static void a_stream_opens_at_once_and_carries_what_is_sent(void **state)
     int fd = dial(scene);
     get(scene, fd, "/stream");
     WAIT_FOR(scene, heard(scene, fd, "Content-Type: text/event-stream"));
+    assert_true(heard(scene, fd, "X-Story: told"));
     assert_int_equal(http_stream_send(scene->stream, STR("data: 1\n\n")), ERR_OK);
     WAIT_FOR(scene, heard(scene, fd, "data: 1\n\n"));
     assert_int_equal(http_stream_send(scene->stream, STR("data: 2\n\n")), ERR_OK);
@@ -443,7 +445,7 @@ static void a_stream_may_be_opened_later(void **state)
     int fd = dial(scene);
     get(scene, fd, "/late/owned");
     WAIT_FOR(scene, scene->lates == 1);
-    scene->stream = http_stream(scene->late[0], scene);
+    scene->stream = http_stream(scene->late[0], scene, NULL);
     assert_int_equal(http_stream_send(scene->stream, STR("data: 1\n\n")), ERR_OK);
     WAIT_FOR(scene, heard(scene, fd, "data: 1\n\n"));
     close(fd);
