@@ -483,7 +483,11 @@ enum err agentd_open(uv_loop_t *loop, const struct settings *settings, struct ag
     list_init(&d->audit);
     mint_replica(d);
     numbers_init(&d->numbers);
-    enum err err = make_cores(d) ? ERR_OK : ERR_NOMEM;
+    enum err err = ERR_OK;
+    if (settings->baggage_keys != NULL)
+        err = baggage_keys_read(str_of(settings->baggage_keys), &d->baggage_keys, why);
+    if (err == ERR_OK && !make_cores(d))
+        err = ERR_NOMEM;
     if (err == ERR_OK)
         err = open_http(d, why);
     if (err == ERR_OK && (err = open_store(d, why)) != ERR_OK) {

@@ -5,7 +5,6 @@
 
 #include "base/log.h"
 #include "base/mem.h"
-#include "wire/baggage.h"
 
 /* ---- open asks ----------------------------------------------------------------------------- */
 
@@ -108,7 +107,9 @@ static json_t *baggage_of(const struct open_ask *ask, const struct agent_reply *
 {
     struct buf text = {.limit = 2 * BAGGAGE_MAX_BYTES};
     json_t *json = NULL;
-    if (baggage_format(reply->path, reply->deadline, ask->others, &text) == ERR_OK)
+    if (baggage_keys_format(&ask->daemon->baggage_keys, reply->path, reply->deadline, ask->others,
+                            &text)
+        == ERR_OK)
         json = api_text(buf_str(&text));
     buf_fini(&text);
     return json;

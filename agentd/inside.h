@@ -12,6 +12,7 @@
 #include "agentd/agentd.h"
 #include "agentd/numbers.h"
 #include "api/api.h"
+#include "api/baggage_keys.h"
 #include "base/list.h"
 #include "base/map.h"
 #include "core/agent.h"
@@ -40,6 +41,7 @@ struct open_ask {
 struct agentd {
     uv_loop_t *loop;
     const struct settings *settings;
+    struct baggage_keys baggage_keys; /* lent by the settings */
     char replica[RUN_ID_MAX + 1];
     struct rng rng;
     struct wall started;
@@ -117,7 +119,7 @@ extern const struct http_server_events local_api;
 /* The ask's JSON into what the core understands; strings are lent by body and request. */
 struct start_room {
     char path[PATH_MAX_BYTES + 1]; /* of a claimed path that had to be put together */
-    struct str others;             /* incoming baggage, to be passed on */
+    struct str others;             /* incoming baggage, to be passed on but for our members */
 };
 bool request_start(struct agentd *d, struct http_request *request, const json_t *body,
                    struct ask_start *out, struct start_room *room);

@@ -13,7 +13,9 @@ void numbers_init(struct numbers *numbers)
         .cancels = {{.labels = "outcome=\"accepted\""},
                     {.labels = "outcome=\"already\""},
                     {.labels = "outcome=\"refused\""}},
-        .malformed = {{.labels = "source=\"channel\""}, {.labels = "source=\"store\""}},
+        .malformed = {{.labels = "source=\"channel\""},
+                      {.labels = "source=\"store\""},
+                      {.labels = "source=\"baggage\""}},
         .build = {.labels = "version=\"" BRAKEWIRE_VERSION "\"", .value = 1},
     };
     for (int i = 0; i < RUN_STATE_COUNT; i++) {
@@ -115,8 +117,9 @@ void numbers_print(struct numbers *numbers, const struct agent *agent, struct in
          METRIC_GAUGE, &numbers->quarantined, 1},
         {"brakewire_reconcile_found_total", "Cancels that no message had told of.", METRIC_COUNTER,
          &numbers->reconcile_found, 1},
-        {"brakewire_malformed_total", "Messages and records that nobody understands.",
-         METRIC_COUNTER, numbers->malformed, MALFORMED_COUNT},
+        {"brakewire_malformed_total",
+         "Messages, records and contexts that nobody understands or believes.", METRIC_COUNTER,
+         numbers->malformed, MALFORMED_COUNT},
         {"brakewire_unreadable_cancels_total",
          "Cancels, published or stored, of a version not spoken here: obeyed all the same.",
          METRIC_COUNTER, &numbers->unreadable, 1},

@@ -6,7 +6,7 @@
 #include "io/metrics.h"
 
 enum cancel_outcome { OUTCOME_ACCEPTED, OUTCOME_ALREADY, OUTCOME_REFUSED, OUTCOME_COUNT };
-enum malformed_source { MALFORMED_CHANNEL, MALFORMED_STORE, MALFORMED_COUNT };
+enum malformed_source { MALFORMED_CHANNEL, MALFORMED_STORE, MALFORMED_BAGGAGE, MALFORMED_COUNT };
 enum { NUMBERS_LABEL_MAX = 40 };
 
 /* An object with one owner; it must not move. */

@@ -5,6 +5,7 @@
 #include <unistd.h>
 #include <uv.h>
 
+#include "api/baggage_keys.h"
 #include "core/id.h"
 
 #define OPTION(name, type) #name, type, offsetof(struct settings, name)
@@ -67,8 +68,13 @@ static struct conf_option options[] = {
      .help = "new runs while Redis is away: start them unprotected, or answer 503"},
     {OPTION(when_isolated, CONF_CHOICE), "continue", .choices = "continue|cancel",
      .help = "runs that say nothing of it, once Redis is out of reach for longer than the lease"},
-    {OPTION(baggage, CONF_CHOICE), "trust", .choices = "trust|ignore",
-     .help = "the brakewire member of incoming baggage"},
+    {OPTION(baggage, CONF_CHOICE), "trust", .choices = "trust|signed|ignore",
+     .help = "the brakewire member of incoming baggage; signed: what no key of ours has signed is "
+             "stripped, and the run begins a tree of its own"},
+    {"baggage_key_file", CONF_SECRET_FILE, offsetof(struct settings, baggage_keys), NULL,
+     .unit = "PATH",
+     .help = "file of lines \"<key id> <secret>\": the first signs the baggage for children, each "
+             "verifies"},
     {OPTION(cgroup, CONF_TEXT), "off", .unit = "PATH",
      .help = "a delegated cgroup v2 directory: each run with a process gets one below it"},
     {OPTION(durability, CONF_CHOICE), "memory", .choices = "memory|replicated|fsynced",
@@ -162,6 +168,21 @@ static const char *fault_of_redis(const struct settings *settings)
     return fine ? NULL : text;
 }
 
+/* Its lines are read once more when the agentd opens. */
+static const char *fault_of_baggage(const struct settings *settings)
+{
+    static char text[128];
+    struct baggage_keys keys;
+    const char *why;
+    if (settings->baggage_keys == NULL)
+        return settings->baggage == BAGGAGE_SIGNED ? "baggage: signed needs a baggage_key_file"
+                                                   : NULL;
+    if (baggage_keys_read(str_of(settings->baggage_keys), &keys, &why) == ERR_OK)
+        return NULL;
+    snprintf(text, sizeof text, "baggage_key_file: %s", why);
+    return text;
+}
+
 /* Bounds that one option alone cannot express. */
 static bool are_sound(const void *values, const char **why)
 {
@@ -182,7 +203,7 @@ static bool are_sound(const void *values, const char **why)
     else if (!id_is_valid(str_of(settings->replica_prefix))
              || strlen(settings->replica_prefix) > PREFIX_MAX)
         *why = "replica_prefix: 1 to 32 of A-Z a-z 0-9 _ -";
-    else
+    else if ((*why = fault_of_baggage(settings)) == NULL)
         *why = fault_of_redis(settings);
     return *why == NULL;
 }

@@ -8,7 +8,7 @@
 
 enum redis_down { REDIS_DOWN_ALLOW, REDIS_DOWN_REFUSE };
 enum isolated { ISOLATED_CONTINUE, ISOLATED_CANCEL };
-enum baggage_use { BAGGAGE_TRUST, BAGGAGE_IGNORE };
+enum baggage_use { BAGGAGE_TRUST, BAGGAGE_SIGNED, BAGGAGE_IGNORE };
 
 struct settings { /* texts are owned by it; NULL where nothing was said */
     char *socket, *socket_mode, *listen;
@@ -23,6 +23,7 @@ struct settings { /* texts are owned by it; NULL where nothing was said */
     struct span tombstone_ttl, drain, sse_heartbeat;
     int64_t max_runs, max_clients;
     int when_redis_is_down, when_isolated, baggage;
+    char *baggage_keys;
     char *cgroup;
     int durability;
     int64_t durable_replicas;

@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "wire/baggage.h"
+#include "base/log.h"
 
 enum { SPAN_MAX_MS = 1000000000, TOKEN_TEXT_MAX = 128, WORD_MAX = 256 };
 
@@ -158,25 +158,61 @@ static bool path_to_parent(struct agentd *d, const struct start_members *asked,
     return true;
 }
 
+static void note_disbelief(struct agentd *d, const char *because)
+{
+    metric_add(&d->numbers.malformed[MALFORMED_BAGGAGE], 1);
+    log_debug("baggage not taken", "because=\"%s\"", because);
+}
+
+/* With `signed` whoever is outside the mesh may send anything: it is as if there were nothing. */
+static bool is_believed(struct agentd *d, const struct baggage *context)
+{
+    static const char *const because[] = {[BAGGAGE_IS_UNSIGNED] = "unsigned",
+                                          [BAGGAGE_HAS_UNKNOWN_KEY] = "unknown key",
+                                          [BAGGAGE_IS_FORGED] = "wrong signature"};
+    if (d->settings->baggage == BAGGAGE_TRUST)
+        return true;
+    if (context->path.len == 0)
+        return false; /* a deadline alone is nothing that is signed */
+    enum baggage_trust trust = baggage_keys_verify(&d->baggage_keys, context);
+    if (trust != BAGGAGE_IS_GOOD)
+        note_disbelief(d, because[trust]);
+    return trust == BAGGAGE_IS_GOOD;
+}
+
+/* What the header claims, as far as it is to be taken; false: it is refused. */
+static bool take_baggage(struct agentd *d, struct str header, struct baggage *out)
+{
+    struct baggage context;
+    *out = (struct baggage){.ttl = SPAN_NONE};
+    if (header.len == 0 || d->settings->baggage == BAGGAGE_IGNORE)
+        return true;
+    if (baggage_parse(header, &context) != ERR_OK) {
+        note_disbelief(d, "malformed");
+        return d->settings->baggage == BAGGAGE_SIGNED;
+    }
+    if (is_believed(d, &context))
+        *out = context;
+    return true;
+}
+
 static bool take_place(struct agentd *d, struct http_request *request,
                        const struct start_members *asked, struct ask_start *out,
                        struct start_room *room, struct api_fault *fault)
 {
-    struct span ttl = SPAN_NONE;
-    struct str claimed = STR_NONE;
+    struct baggage claimed = {.ttl = SPAN_NONE};
     bool says_where = asked->parent.len > 0 || asked->root.len > 0;
     struct str header = asked->baggage.len > 0 ? asked->baggage : http_header(request, "baggage");
     if (says_where && asked->baggage.len > 0)
         return api_fault(fault, PROBLEM_INVALID, "baggage",
                          "give either baggage, or parent and root");
     room->others = header;
-    if (header.len > 0 && d->settings->baggage == BAGGAGE_TRUST && !asked->entry
-        && baggage_parse(header, &claimed, &ttl) != ERR_OK)
+    if (!asked->entry && !take_baggage(d, header, &claimed))
         return api_fault(fault, PROBLEM_INVALID, "baggage",
                          "the brakewire member of baggage is not 1.<root>.<...>.<parent>");
-    if (ttl.ms >= 0 && (out->deadline.ms < 0 || ttl.ms < out->deadline.ms))
-        out->deadline = ttl;
-    out->path = claimed;
+    if (claimed.ttl.ms >= 0 && (out->deadline.ms < 0 || claimed.ttl.ms < out->deadline.ms))
+        out->deadline = claimed.ttl;
+    out->path = claimed.path;
     if (says_where && !path_to_parent(d, asked, room, &out->path, fault))
         return false;
     out->path_was_given = out->path.len > 0;

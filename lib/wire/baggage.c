@@ -38,12 +38,29 @@ static struct str value_of(struct str member)
     return trimmed(str_cut(&rest, ';'));
 }
 
-static bool parse_path(struct str value, struct str *path)
+/* The part before the next '~', as str_cut(). Encoders that know no unreserved characters but
+ * letters, digits and "-_." pass it on as %7E. */
+static struct str cut_at_tilde(struct str *rest)
 {
-    struct str rest = str_cut(&value, '~');
-    if (!str_is(str_cut(&rest, '.'), VERSION) || !path_is_valid(rest))
+    struct str whole = *rest, part = str_cut(rest, '~');
+    for (size_t i = 0; i + 3 <= part.len; i++)
+        if (memcmp(part.at + i, "%7", 2) == 0 && (part.at[i + 2] | 0x20) == 'e') {
+            *rest = (struct str){whole.at + i + 3, whole.len - i - 3};
+            return (struct str){whole.at, i};
+        }
+    return part;
+}
+
+static bool parse_context(struct str value, struct baggage *out)
+{
+    struct str path = cut_at_tilde(&value);
+    if (!str_is(str_cut(&path, '.'), VERSION) || !path_is_valid(path))
         return false;
-    *path = rest;
+    out->path = path;
+    if (value.at != NULL) {
+        out->key_id = cut_at_tilde(&value);
+        out->mac = value;
+    }
     return true;
 }
 
@@ -52,29 +69,27 @@ static bool parse_ttl(struct str value, struct span *ttl)
     return value.len > 0 && value.at[0] != '-' && str_to_int(value, &ttl->ms);
 }
 
-enum err baggage_parse(struct str header, struct str *path, struct span *ttl)
+enum err baggage_parse(struct str header, struct baggage *out)
 {
     if (header.len > BAGGAGE_MAX_BYTES)
         return ERR_TOO_LARGE;
-    struct str found_path = STR_NONE;
-    struct span found_ttl = SPAN_NONE;
+    struct baggage found = {.ttl = SPAN_NONE};
     bool has_path = false, has_ttl = false;
     while (header.len > 0) {
         struct str member = str_cut(&header, ',');
         struct str key = key_of(member);
         if (str_is(key, PATH_KEY) && !has_path) {
             has_path = true;
-            if (!parse_path(value_of(member), &found_path))
+            if (!parse_context(value_of(member), &found))
                 return ERR_MALFORMED;
         }
         if (str_is(key, TTL_KEY) && !has_ttl) {
             has_ttl = true;
-            if (!parse_ttl(value_of(member), &found_ttl))
+            if (!parse_ttl(value_of(member), &found.ttl))
                 return ERR_MALFORMED;
         }
     }
-    *path = found_path;
-    *ttl = found_ttl;
+    *out = found;
     return ERR_OK;
 }
 
@@ -90,11 +105,11 @@ static struct str last_ids(struct str path, size_t count)
     return (struct str){path.at + start + 1, path.len - start - 1};
 }
 
-static void add_path(struct buf *out, struct str path)
+static void add_value(struct str path, struct buf *out)
 {
-    const struct str head = STR(PATH_KEY "=" VERSION ".");
-    buf_add_str(out, head);
-    if (path_depth(path) <= BAGGAGE_IDS_MAX && head.len + path.len <= BAGGAGE_MEMBER_MAX) {
+    const size_t head_len = strlen(PATH_KEY "=" VERSION ".");
+    buf_add_text(out, VERSION ".");
+    if (path_depth(path) <= BAGGAGE_IDS_MAX && head_len + path.len <= BAGGAGE_MEMBER_MAX) {
         buf_add_str(out, path);
         return;
     }
@@ -111,33 +126,98 @@ static bool is_text(struct str member)
     return str_is_utf8(member);
 }
 
-/* What belongs to others goes on untouched, but never at the cost of ours. */
-static void add_others(struct buf *out, struct str others, size_t room)
+static bool is_ours(struct str key)
+{
+    return str_is(key, PATH_KEY) || str_is(key, TTL_KEY);
+}
+
+static bool has_key(struct str header, struct str key)
+{
+    while (header.len > 0)
+        if (str_eq(key_of(str_cut(&header, ',')), key))
+            return true;
+    return false;
+}
+
+/* A header in the making: what fits into it is counted. */
+struct header {
+    struct buf *out;
+    size_t start, members;
+};
+
+static void add_member(struct header *header, struct str member)
+{
+    size_t len = header->out->len - header->start, comma = header->members > 0 ? 1 : 0;
+    if (header->members >= BAGGAGE_MEMBERS_MAX || len + comma + member.len > BAGGAGE_MAX_BYTES)
+        return;
+    if (comma > 0)
+        buf_add_text(header->out, ",");
+    buf_add_str(header->out, member);
+    header->members++;
+}
+
+/* What belongs to others goes on untouched, but never at the cost of ours; of `others` whatever has
+ * no key of `hidden`. */
+static void add_others(struct header *header, struct str others, struct str hidden)
 {
     while (others.len > 0) {
         struct str member = trimmed(str_cut(&others, ','));
         struct str key = key_of(member);
-        if (member.len == 0 || member.len + 1 > room || str_is(key, PATH_KEY)
-            || str_is(key, TTL_KEY) || !is_text(member))
-            continue;
-        buf_add_text(out, ",");
-        buf_add_str(out, member);
-        room -= member.len + 1;
+        if (member.len > 0 && !is_ours(key) && is_text(member) && !has_key(hidden, key))
+            add_member(header, member);
     }
 }
 
-enum err baggage_format(struct str path, struct span ttl, struct str others, struct buf *out)
+static enum err finish(const struct header *header)
+{
+    if (!header->out->failed)
+        return ERR_OK;
+    buf_cut(header->out, header->start);
+    return ERR_NOMEM;
+}
+
+static void add_context(const struct baggage *context, struct header *header)
+{
+    buf_add_text(header->out, PATH_KEY "=");
+    add_value(context->path, header->out);
+    if (context->mac.len > 0)
+        buf_addf(header->out, "~%.*s~%.*s", (int)context->key_id.len, context->key_id.at,
+                 (int)context->mac.len, context->mac.at);
+    header->members = 1;
+    if (context->ttl.ms >= 0) {
+        buf_addf(header->out, "," TTL_KEY "=%" PRId64, context->ttl.ms);
+        header->members++;
+    }
+}
+
+enum err baggage_add_signed_text(struct str path, struct buf *out)
 {
     if (!path_is_valid(path))
         return ERR_INVALID;
-    size_t start = out->len;
-    add_path(out, path);
-    if (ttl.ms >= 0)
-        buf_addf(out, "," TTL_KEY "=%" PRId64, ttl.ms);
-    if (!out->failed)
-        add_others(out, others, BAGGAGE_MAX_BYTES - (out->len - start));
-    if (!out->failed)
-        return ERR_OK;
-    buf_cut(out, start);
-    return ERR_NOMEM;
+    struct header header = {.out = out, .start = out->len};
+    add_value(path, out);
+    return finish(&header);
+}
+
+enum err baggage_format(const struct baggage *context, struct str others, struct buf *out)
+{
+    if (!path_is_valid(context->path))
+        return ERR_INVALID;
+    struct header header = {.out = out, .start = out->len};
+    add_context(context, &header);
+    add_others(&header, others, STR_NONE);
+    return finish(&header);
+}
+
+enum err baggage_merge(struct str ours, struct str existing, struct buf *out)
+{
+    struct header header = {.out = out, .start = out->len};
+    for (struct str rest = ours; rest.len > 0;) {
+        struct str member = trimmed(str_cut(&rest, ','));
+        if (is_ours(key_of(member)))
+            add_member(&header, member);
+    }
+    add_others(&header, existing, STR_NONE);
+    add_others(&header, ours, existing);
+    return finish(&header);
 }
