@@ -6,6 +6,7 @@
  * asks.c       cancels that a request asked for
  * listing.c    GET /v1/runs; tree_json.c trees and nodes as JSON
  * listeners.c  event streams; events.c GET /v1/events, and trees that somebody looks at
+ * langgraph*.c what comes over HTTP from clients of LangGraph
  * orders.c     /v1/orders; audit.c who asked what; numbers.c metrics */
 #ifndef BROKER_INSIDE_H
 #define BROKER_INSIDE_H

@@ -63,6 +63,11 @@ static const struct conf_option options[] = {
              "own disk is enough)"},
     {OPTION(durable_timeout, CONF_SPAN), "1s", 1, 30000,
      .help = "how long an answer waits for that; then it names what was reached"},
+    {OPTION(langgraph_already_cancelled, CONF_CHOICE), "accepted", .choices = "accepted|not_found",
+     .help = "LangGraph routes: a run whose cancel is over is cancelled once more: as the first "
+             "time, or 404"},
+    {OPTION(langgraph_wait, CONF_SPAN), "30s", 100, 60000,
+     .help = "LangGraph routes: how long wait=1 waits until all has stopped; then 202"},
     {OPTION(eviction_override, CONF_BOOL), "false",
      .help = "start although Redis may evict our keys (maxmemory-policy allkeys-*)"},
     {OPTION(log_level, CONF_CHOICE), "info", .choices = "error|warn|info|debug",

@@ -20,6 +20,8 @@ struct settings { /* texts are owned by it; NULL where nothing was said */
     int64_t durable_replicas;
     struct span durable_timeout;
     bool eviction_override;
+    int langgraph_already_cancelled; /* 0 accepted, 1 not_found */
+    struct span langgraph_wait;
     int log_level, log_format;
 };
 

@@ -1,6 +1,7 @@
 /* The API: cancels, and what is answered at once. */
 #include "base/mem.h"
 #include "broker/inside.h"
+#include "broker/langgraph.h"
 #include "io/redis_url.h"
 
 #ifndef BRAKEWIRE_VERSION
@@ -204,7 +205,8 @@ static const struct api_route routes[] = {
 
 static void on_request(void *owner, struct http_request *request)
 {
-    api_route(request, routes, sizeof routes / sizeof routes[0], owner);
+    if (!langgraph_serves(owner, request))
+        api_route(request, routes, sizeof routes / sizeof routes[0], owner);
 }
 
 static void on_hangup(void *owner, void *request_owner)

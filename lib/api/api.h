@@ -33,6 +33,9 @@ struct api_route {
 void api_route(struct http_request *request, const struct api_route *routes, size_t count,
                void *owner);
 
+/* Does `path` have the form of `pattern`? What stands for {id} goes into `part`, unchecked. */
+bool api_path_fits(const char *pattern, struct str path, struct str part[API_PARTS_MAX]);
+
 /* The body, an object; an empty body is an empty object. The caller owes json_decref().
  * NULL: answered, 400 not JSON (or nested too deep), 422 not an object, 503 no memory. */
 json_t *api_read_object(struct http_request *request);

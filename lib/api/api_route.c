@@ -4,8 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* Takes `pattern` apart beside `path`; what stands where the pattern says {id} goes into `part`. */
-static bool path_fits(const char *pattern, struct str path, struct str part[API_PARTS_MAX])
+bool api_path_fits(const char *pattern, struct str path, struct str part[API_PARTS_MAX])
 {
     struct str wanted = str_of(pattern), rest = path;
     size_t parts = 0;
@@ -60,7 +59,7 @@ void api_route(struct http_request *request, const struct api_route *routes, siz
     size_t used = 0;
     for (size_t i = 0; i < count; i++) {
         struct str part[API_PARTS_MAX] = {{NULL, 0}};
-        if (!path_fits(routes[i].path, http_path(request), part))
+        if (!api_path_fits(routes[i].path, http_path(request), part))
             continue;
         if (!method_fits(&routes[i], http_method(request))) {
             used += (size_t)snprintf(allowed + used, sizeof allowed - used, "%s%s",

@@ -46,6 +46,7 @@ const char *store_op_name(enum store_op op)
         [STORE_AUDIT_READ] = "audit_read",
         [STORE_PUBLISH] = "publish",
         [STORE_TREE] = "tree",
+        [STORE_META_READ] = "meta_read",
         [STORE_CHECKPOINT_READ] = "checkpoint_read",
         [STORE_TIME] = "time",
         [STORE_ORDER] = "order",

@@ -60,6 +60,7 @@ enum store_op {
                          entries, each "<stream id> <json>"; text = id to go on from */
     STORE_PUBLISH,    /* `bytes` on the channel of `root`; number = receivers */
     STORE_TREE,       /* read the whole tree of `root` (HSCAN) -> answer.tree */
+    STORE_META_READ,  /* text = the encoded meta of `run`, or NOT_FOUND */
     STORE_CHECKPOINT_READ, /* text = the bytes kept beside the last granted checkpoint of `run` */
     STORE_TIME,            /* number = the server's wall clock in ms */
     /* scripts and commands on bw:orders */

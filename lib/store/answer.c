@@ -392,6 +392,7 @@ static bool read_reply(enum store_op op, const redisReply *reply, struct answer_
         return read_list(reply, true, room, out);
     case STORE_LEASE_READ:
     case STORE_FIND_READ:
+    case STORE_META_READ:
     case STORE_CHECKPOINT_READ:
         return read_text(reply, out);
     case STORE_AUDIT_READ:

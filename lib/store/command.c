@@ -430,6 +430,10 @@ static bool make_other_command(struct command *c, const struct keyspace *keys,
         plain(c, keys->publish, tree_key(c, keys, call->root, ""));
         add(c, call->bytes);
         return true;
+    case STORE_META_READ:
+        plain(c, "HGET", tree_key(c, keys, call->root, ""));
+        add(c, scribble(c, "m:%.*s", (int)call->run.len, call->run.at));
+        return true;
     case STORE_CHECKPOINT_READ:
         plain(c, "GET",
               scribble(c, "%s:{%.*s}:cp:%.*s", keys->prefix, (int)call->root.len, call->root.at,

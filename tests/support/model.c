@@ -394,6 +394,7 @@ static bool only_reads(enum store_op op)
     case STORE_REPLICAS_READ:
     case STORE_PUBLISH:
     case STORE_TREE:
+    case STORE_META_READ:
     case STORE_CHECKPOINT_READ:
     case STORE_TIME:
     case STORE_ORDERS_READ:

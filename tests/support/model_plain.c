@@ -388,6 +388,16 @@ static void audit_read(struct model *model, const struct store_call *call, struc
     out->score = NULL;
 }
 
+static void say_meta(struct model *model, const struct store_call *call, struct store_answer *out)
+{
+    const struct model_tree *tree = model_tree_find(model, call->root);
+    const struct model_run *run = tree != NULL ? model_run_find(tree, call->run) : NULL;
+    bool has_meta = run != NULL && run->has_meta;
+    *out = (struct store_answer){.verdict = has_meta ? SAID_OK : SAID_NOT_FOUND};
+    if (has_meta)
+        out->text = run->meta;
+}
+
 static void root_counts(struct model *model, const struct store_call *call,
                         struct store_answer *out)
 {
@@ -419,6 +429,9 @@ bool model_plain(struct model *model, const struct store_call *call, struct stor
         return true;
     case STORE_AUDIT_READ:
         audit_read(model, call, out);
+        return true;
+    case STORE_META_READ:
+        say_meta(model, call, out);
         return true;
     case STORE_ROOT_COUNTS:
         root_counts(model, call, out);

@@ -1,0 +1,327 @@
+/* LangGraph's routes of a broker, beside an agentd: the same stories on a private server behind a
+ * Unix socket, as `brakectl up` runs one, on Redis and Valkey over TCP, and on a cluster. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+/* last: cmocka wants the headers above */
+#include <cmocka.h>
+
+#include "brakectl/sse.h"
+#include "support/redis_nodes.h"
+#include "support/sidecar.h"
+
+static struct redis_process redis;
+static struct redis_nodes nodes;
+static struct service agentd, broker;
+static const char not_cancelable[] = "Some runs were not found or not cancelable";
+
+/* ---- places ------------------------------------------------------------------------------------
+ */
+static void begin_daemons(const char *const *more)
+{
+    char url[300];
+    snprintf(url, sizeof url, "--redis-url=%s", redis.url);
+    const char *args[8] = {url, "--listen=127.0.0.1:0", "--langgraph-wait=5s"};
+    for (size_t i = 0; more != NULL && more[i] != NULL; i++)
+        args[3 + i] = more[i];
+    service_start(&broker, "brakewire-broker", true, args);
+    sidecar_start(&agentd, &redis, NULL);
+}
+
+static int begin_embedded(void **state)
+{
+    (void)state;
+    redis_process_start(&redis, KIND_REDIS, NULL);
+    begin_daemons(NULL);
+    return 0;
+}
+
+static int begin_strict(void **state)
+{
+    static const char *const strict[] = {"--langgraph-already-cancelled=not_found", NULL};
+    (void)state;
+    redis_process_start(&redis, KIND_REDIS, NULL);
+    begin_daemons(strict);
+    return 0;
+}
+
+static int begin_over_tcp(enum redis_kind kind)
+{
+    redis_process_start(&redis, kind, NULL);
+    snprintf(redis.url, sizeof redis.url, "redis%s://127.0.0.1:%d",
+             redis.is_cluster ? "+cluster" : "", redis.port);
+    begin_daemons(NULL);
+    return 0;
+}
+
+static int begin_redis(void **state)
+{
+    (void)state;
+    return begin_over_tcp(KIND_REDIS);
+}
+
+static int begin_valkey(void **state)
+{
+    (void)state;
+    return begin_over_tcp(KIND_VALKEY);
+}
+
+static int end_servers(void **state)
+{
+    (void)state;
+    service_stop(&agentd);
+    service_stop(&broker);
+    redis_process_end(&redis);
+    return 0;
+}
+
+static int begin_cluster(void **state)
+{
+    (void)state;
+    redis_nodes_start(&nodes, KIND_REDIS, 3, false);
+    snprintf(redis.url, sizeof redis.url, "redis+cluster://127.0.0.1:%d,127.0.0.1:%d,127.0.0.1:%d",
+             nodes.node[0].port, nodes.node[1].port, nodes.node[2].port);
+    begin_daemons(NULL);
+    return 0;
+}
+
+static int end_cluster(void **state)
+{
+    (void)state;
+    service_stop(&agentd);
+    service_stop(&broker);
+    redis_nodes_end(&nodes);
+    return 0;
+}
+
+/* ---- asking ------------------------------------------------------------------------------------
+ */
+/* Compares the status; the answer, NULL when it was empty. */
+static json_t *ask(long status, const char *method, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+static json_t *ask(long status, const char *method, const char *format, ...)
+{
+    char path[1024];
+    json_t *json = NULL;
+    va_list args;
+    va_start(args, format);
+    vsnprintf(path, sizeof path, format, args);
+    va_end(args);
+    long got = service_call(&broker, NULL, method, path, NULL, &json);
+    if (got != status) {
+        char *text = json_dumps(json, JSON_COMPACT);
+        fail_msg("%s %s: %ld %s", method, path, got, text != NULL ? text : "");
+    }
+    return json;
+}
+
+static void expect_detail(json_t *json, const char *wanted)
+{
+    assert_string_equal(json_word(json, "detail"), wanted);
+    json_decref(json);
+}
+
+static void expect_empty(const json_t *json)
+{
+    assert_null(json);
+}
+
+struct lg_run { /* as LangGraph names it */
+    struct started started;
+    char thread[40], run[40];
+};
+
+static void name_uuid(char out[40])
+{
+    static unsigned count;
+    snprintf(out, 40, "%08x-1111-4111-8111-%012x", ++count, (unsigned)getpid());
+}
+
+static struct lg_run begin_run(void)
+{
+    struct lg_run run;
+    name_uuid(run.thread);
+    name_uuid(run.run);
+    run.started = sidecar_run(&agentd, NULL,
+                              "{\"run_id\":\"%s\",\"thread_id\":\"%s\",\"agent\":\"researcher\","
+                              "\"labels\":{\"team\":\"red\"}}",
+                              run.run, run.thread);
+    return run;
+}
+
+static json_t *cancel(long status, const struct lg_run *run, const char *query)
+{
+    return ask(status, "POST", "/threads/%s/runs/%s/cancel%s", run->thread, run->run, query);
+}
+
+static void expect_status(const struct lg_run *run, const char *status)
+{
+    json_t *json = ask(200, "GET", "/threads/%s/runs/%s", run->thread, run->run);
+    assert_string_equal(json_word(json, "status"), status);
+    json_decref(json);
+}
+
+/* ---- cancels -----------------------------------------------------------------------------------
+ */
+static void a_cancel_without_wait_is_202_and_empty(void **state)
+{
+    static const char *const queries[] = {"", "?wait=", "?wait=0", "?wait=false&action=interrupt"};
+    (void)state;
+    for (size_t i = 0; i < sizeof queries / sizeof queries[0]; i++) {
+        struct lg_run run = begin_run();
+        expect_empty(cancel(202, &run, queries[i]));
+        sidecar_wait_for_state(&agentd, &run.started, "stopping");
+        expect_status(&run, "running"); /* it has been told, no more */
+        sidecar_end(&agentd, &run.started, "cancelled");
+        expect_status(&run, "interrupted");
+    }
+}
+
+static void a_wait_is_204_when_it_has_stopped_and_202_when_it_has_not(void **state)
+{
+    (void)state;
+    struct lg_run run = begin_run();
+    expect_empty(cancel(202, &run, "?wait=1"));
+    sidecar_end(&agentd, &run.started, "cancelled");
+    expect_empty(cancel(204, &run, "?wait=1"));
+    expect_empty(cancel(204, &run, "?wait=true"));
+    expect_empty(cancel(202, &run, "?wait=0"));
+}
+
+static void what_is_over_cannot_be_cancelled(void **state)
+{
+    (void)state;
+    struct lg_run run = begin_run();
+    sidecar_end(&agentd, &run.started, "success");
+    expect_detail(cancel(404, &run, ""), not_cancelable);
+    expect_detail(cancel(404, &run, "?wait=1"), not_cancelable);
+    expect_detail(cancel(404, &run, "?action=rollback"), not_cancelable);
+    expect_status(&run, "success");
+}
+
+static void a_run_of_another_thread_is_unknown(void **state)
+{
+    (void)state;
+    struct lg_run run = begin_run(), other = begin_run(), nobody = run;
+    struct lg_run astray = other;
+    memcpy(astray.thread, run.thread, sizeof astray.thread);
+    name_uuid(nobody.run);
+    expect_detail(cancel(404, &astray, ""), not_cancelable);
+    expect_detail(cancel(404, &nobody, ""), not_cancelable);
+    expect_detail(ask(404, "GET", "/threads/%s/runs/%s", astray.thread, astray.run),
+                  "Run not found");
+    expect_status(&other, "running");
+    sidecar_end(&agentd, &run.started, "success");
+    sidecar_end(&agentd, &other.started, "success");
+}
+
+static void a_rollback_takes_the_run_back(void **state)
+{
+    (void)state;
+    struct lg_run run = begin_run();
+    expect_empty(cancel(202, &run, "?action=rollback&reason=taken%3Aenough"));
+    json_t *json = ask(200, "GET", "/threads/%s/runs/%s", run.thread, run.run);
+    assert_string_equal(json_word(json, "cancel_reason"), "taken:enough");
+    json_decref(json);
+    sidecar_end(&agentd, &run.started, "rolled_back");
+    expect_detail(ask(404, "GET", "/threads/%s/runs/%s", run.thread, run.run), "Run not found");
+}
+
+static void a_run_has_the_members_of_their_model(void **state)
+{
+    static const char *const words[] = {"run_id",     "thread_id",  "assistant_id",
+                                        "created_at", "updated_at", "status",
+                                        "metadata",   "kwargs",     "multitask_strategy"};
+    (void)state;
+    struct lg_run run = begin_run();
+    json_t *json = ask(200, "GET", "/threads/%s/runs/%s", run.thread, run.run);
+    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++)
+        assert_non_null(json_member(json, words[i]));
+    assert_string_equal(json_word(json, "run_id"), run.run);
+    assert_string_equal(json_word(json, "thread_id"), run.thread);
+    assert_string_equal(json_word(json, "assistant_id"), "researcher");
+    assert_string_equal(json_word(json, "metadata.team"), "red");
+    assert_true(json_is_null(json_member(json, "cancel_reason")));
+    json_decref(json);
+    sidecar_end(&agentd, &run.started, "error");
+    expect_status(&run, "error");
+}
+
+static void what_ended_before_its_cancel_is_cancelled_as_a_switch_says(void **state)
+{
+    (void)state;
+    struct lg_run run = begin_run();
+    expect_empty(cancel(202, &run, ""));
+    expect_empty(cancel(202, &run, "")); /* in flight: never an error */
+    sidecar_end(&agentd, &run.started, "cancelled");
+    expect_detail(cancel(404, &run, ""), not_cancelable);
+    expect_detail(cancel(404, &run, "?wait=1"), not_cancelable);
+}
+
+static void what_is_wrong_has_a_detail(void **state)
+{
+    static const struct {
+        long status;
+        const char *method, *path;
+    } table[] = {
+        {422, "POST", "/threads/t/runs/r/cancel?wait=banana"},
+        {422, "POST", "/threads/t/runs/r/cancel?action=bogus"},
+        {422, "POST", "/threads/t/runs/r/cancel?reason=%ff"},
+        {422, "POST", "/threads/t/runs/r%20r/cancel"},
+        {422, "GET", "/threads/t/runs/r.r"},
+        {422, "GET", "/threads/t/runs/r/join?cancel_on_disconnect=maybe"},
+        {422, "GET", "/threads/t/runs/r/stream?cancel_on_disconnect=2"},
+        {404, "GET", "/threads/t/runs/r"},
+        {404, "GET", "/threads/t/runs/r/join"},
+        {404, "GET", "/threads/t/runs/r/stream"},
+        {404, "GET", "/runs/r/stream"},
+        {404, "POST", "/threads"},
+        {404, "GET", "/threads/t/state"},
+        {405, "GET", "/threads/t/runs/r/cancel"},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
+        json_t *json = ask(table[i].status, table[i].method, "%s", table[i].path);
+        assert_true(json_string_length(json_member(json, "detail")) > 0);
+        json_decref(json);
+    }
+}
+
+/* ---- until it is over --------------------------------------------------------------------------
+ */
+static void a_join_answers_the_run_when_it_is_over(void **state)
+{
+    (void)state;
+    struct lg_run run = begin_run();
+    sidecar_end(&agentd, &run.started, "success");
+    json_t *json = ask(200, "GET", "/threads/%s/runs/%s/join", run.thread, run.run);
+    assert_string_equal(json_word(json, "status"), "success");
+    json_decref(json);
+}
+
+#define STORIES                                                                      \
+    cmocka_unit_test(a_cancel_without_wait_is_202_and_empty),                        \
+        cmocka_unit_test(a_wait_is_204_when_it_has_stopped_and_202_when_it_has_not), \
+        cmocka_unit_test(what_is_over_cannot_be_cancelled),                          \
+        cmocka_unit_test(a_run_of_another_thread_is_unknown),                        \
+        cmocka_unit_test(a_rollback_takes_the_run_back),                             \
+        cmocka_unit_test(a_run_has_the_members_of_their_model),                      \
+        cmocka_unit_test(a_join_answers_the_run_when_it_is_over)
+
+int main(void)
+{
+    const struct CMUnitTest embedded[] = {STORIES, cmocka_unit_test(what_is_wrong_has_a_detail)};
+    const struct CMUnitTest deployed[] = {STORIES};
+    const struct CMUnitTest strict[] = {
+        cmocka_unit_test(what_ended_before_its_cancel_is_cancelled_as_a_switch_says)};
+    int failed = cmocka_run_group_tests_name("embedded", embedded, begin_embedded, end_servers);
+    failed += cmocka_run_group_tests_name("redis", deployed, begin_redis, end_servers);
+    if (redis_kind_is_installed(KIND_VALKEY))
+        failed += cmocka_run_group_tests_name("valkey", deployed, begin_valkey, end_servers);
+    failed += cmocka_run_group_tests_name("cluster", deployed, begin_cluster, end_cluster);
+    return failed + cmocka_run_group_tests_name("strict", strict, begin_strict, end_servers);
+}
