@@ -53,6 +53,44 @@ class Stack:
         self.stop()
 
 
+class Agentd:
+    """One beside those of a stack, to be killed and started again. socket: where it is, or will be."""
+
+    def __init__(self, stack: Stack, name: str = "own", **options: str) -> None:
+        self.socket = f"{stack.folder}/{name}.sock"
+        self.command = [str(BIN / "brakewire-agentd"), f"--socket={self.socket}", f"--redis-url=unix://{stack.redis}"]
+        self.command += [f"--{option.replace('_', '-')}={value}" for option, value in options.items()]
+        self.log = open(f"{stack.folder}/log/{name}.log", "ab")
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> Agentd:
+        """Ready when this returns."""
+        self.process = subprocess.Popen(self.command, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
+        until(self.is_ready)
+        return self
+
+    def is_ready(self) -> bool:
+        assert self.process is not None and self.process.poll() is None, "the agentd has ended by itself"
+        try:
+            return ask(self.socket, "GET", "/readyz").status == 200
+        except OSError:
+            return False
+
+    def kill(self) -> None:
+        """As a crash would: it says nothing to anybody."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait(30)
+            self.process = None
+
+    def __enter__(self) -> Agentd:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+        self.log.close()
+
+
 class Answer(NamedTuple):
     status: int
     headers: dict[str, str]
