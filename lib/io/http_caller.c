@@ -1,0 +1,644 @@
+#include "io/http_caller.h"
+
+#include <assert.h>
+#include <curl/curl.h>
+#include <netdb.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/buf.h"
+#include "base/list.h"
+#include "base/mem.h"
+
+enum {
+    AT_ONCE = 64,
+    WAITING_MAX = 10000,
+    ANSWER_MAX = 256 << 10,
+    LOOK_AHEAD = 256, /* calls that wait, looked at for one whose host has room */
+    HOST_MAX = 255,
+    ADDRESSES_MAX = 8,
+    URL_MAX = 2048
+};
+
+enum call_state { CALL_WAITS, CALL_RESOLVES, CALL_FLIES, CALL_IS_OVER };
+
+struct call {
+    struct link in_calls; /* `waiting` or `open` of its caller */
+    struct http_caller *caller;
+    enum call_state state;
+    unsigned handles; /* the timer, and a name that is looked up: they know our address */
+    http_called done;
+    void *owner;
+    uv_timer_t deadline;
+    uv_getaddrinfo_t lookup;
+    CURL *easy;
+    struct curl_slist *headers, *address;
+    struct buf body;
+    char host[HOST_MAX + 1];
+    char port[8];
+    char why[CURL_ERROR_SIZE + 64];
+    enum err err; /* of a call that failed before it flew */
+    char *method, *url, *sent;
+    size_t sent_len;
+};
+
+struct socket_watch { /* libcurl wants to know when this socket is ready */
+    uv_poll_t poll;
+    struct http_caller *caller;
+    curl_socket_t socket;
+};
+
+struct http_caller {
+    uv_loop_t *loop;
+    struct http_caller_options options;
+    CURLM *multi;
+    uv_timer_t timer;
+    uv_idle_t later; /* the next turn of the loop: answers, and calls whose turn it is */
+    struct list waiting, open, over;
+    size_t waiting_count, open_count;
+    bool resolving; /* one name at a time: libuv's threads are for Redis, too */
+    bool is_closing;
+    unsigned handles;
+};
+
+static const char *const not_allowed = "the host is not one that may be called (call_hosts)";
+
+/* ---- life ---------------------------------------------------------------------------------- */
+static void call_free(struct call *call)
+{
+    curl_slist_free_all(call->headers);
+    curl_slist_free_all(call->address);
+    if (call->easy != NULL)
+        curl_easy_cleanup(call->easy);
+    buf_fini(&call->body);
+    mem_free(call->method);
+    mem_free(call->url);
+    mem_free(call->sent);
+    mem_free(call);
+}
+
+static void caller_released(struct http_caller *caller)
+{
+    if (--caller->handles == 0)
+        mem_free(caller);
+}
+
+static void call_released(struct call *call)
+{
+    struct http_caller *caller = call->caller;
+    if (--call->handles > 0)
+        return;
+    call_free(call);
+    caller_released(caller);
+}
+
+static void on_timer_closed(uv_handle_t *handle)
+{
+    call_released(handle->data);
+}
+
+/* Nothing of it is in flight any more. */
+static void call_close(struct call *call)
+{
+    struct http_caller *caller = call->caller;
+    if (call->state == CALL_RESOLVES)
+        (void)uv_cancel((uv_req_t *)&call->lookup); /* its callback still comes */
+    if (call->easy != NULL && caller->multi != NULL)
+        curl_multi_remove_handle(caller->multi, call->easy);
+    if (call->state == CALL_WAITS)
+        caller->waiting_count--;
+    else if (call->state != CALL_IS_OVER)
+        caller->open_count--;
+    call->state = CALL_IS_OVER;
+    link_remove(&call->in_calls);
+    uv_close((uv_handle_t *)&call->deadline, on_timer_closed);
+}
+
+/* ---- answers ------------------------------------------------------------------------------- */
+static void look_later(struct http_caller *caller);
+
+static void answer(struct call *call, const struct http_outcome *outcome)
+{
+    http_called done = call->done;
+    void *owner = call->owner;
+    struct http_outcome kept = *outcome;
+    look_later(call->caller);
+    done(owner, &kept); /* the call lives on: its timer closes in a later turn */
+}
+
+static void fail(struct call *call, enum err err, const char *why)
+{
+    struct http_outcome outcome = {.err = err, .why = why};
+    call_close(call);
+    answer(call, &outcome);
+}
+
+static void on_deadline(uv_timer_t *timer)
+{
+    struct call *call = timer->data;
+    fail(call, ERR_TIMEOUT, "no answer in time");
+}
+
+static enum err err_of(CURLcode code)
+{
+    switch (code) {
+    case CURLE_OK:
+        return ERR_OK;
+    case CURLE_OUT_OF_MEMORY:
+        return ERR_NOMEM;
+    case CURLE_WRITE_ERROR:
+        return ERR_TOO_LARGE;
+    case CURLE_URL_MALFORMAT:
+    case CURLE_UNSUPPORTED_PROTOCOL:
+        return ERR_INVALID;
+    case CURLE_OPERATION_TIMEDOUT:
+        return ERR_TIMEOUT;
+    default:
+        return ERR_OFFLINE;
+    }
+}
+
+static void finished(struct call *call, CURLcode code)
+{
+    struct http_outcome outcome = {.err = err_of(code)};
+    curl_easy_getinfo(call->easy, CURLINFO_RESPONSE_CODE, &outcome.status);
+    if (outcome.err == ERR_OK)
+        outcome.body = buf_str(&call->body);
+    else
+        outcome.why = call->why[0] != '\0' ? call->why : curl_easy_strerror(code);
+    call_close(call);
+    answer(call, &outcome);
+}
+
+static void read_finished(struct http_caller *caller)
+{
+    int left;
+    for (CURLMsg *message; (message = curl_multi_info_read(caller->multi, &left)) != NULL;) {
+        struct call *call = NULL;
+        CURLcode code = message->data.result;
+        if (message->msg != CURLMSG_DONE)
+            continue;
+        curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, (char **)&call);
+        finished(call, code);
+        if (caller->is_closing)
+            return;
+    }
+}
+
+/* ---- libcurl on the loop ------------------------------------------------------------------- */
+static void act_on(struct http_caller *caller, curl_socket_t socket, int events)
+{
+    int running;
+    if (caller->is_closing)
+        return;
+    curl_multi_socket_action(caller->multi, socket, events, &running);
+    read_finished(caller);
+}
+
+static void on_socket_ready(uv_poll_t *poll, int status, int events)
+{
+    struct socket_watch *watch = poll->data;
+    int flags = status < 0 ? CURL_CSELECT_ERR : 0;
+    flags |= (events & UV_READABLE) != 0 ? CURL_CSELECT_IN : 0;
+    flags |= (events & UV_WRITABLE) != 0 ? CURL_CSELECT_OUT : 0;
+    act_on(watch->caller, watch->socket, flags);
+}
+
+static void on_watch_closed(uv_handle_t *handle)
+{
+    struct socket_watch *watch = handle->data;
+    struct http_caller *caller = watch->caller;
+    mem_free(watch);
+    caller_released(caller);
+}
+
+static struct socket_watch *watch_new(struct http_caller *caller, curl_socket_t socket)
+{
+    struct socket_watch *watch = mem_new(sizeof *watch);
+    if (watch == NULL)
+        return NULL;
+    if (uv_poll_init_socket(caller->loop, &watch->poll, socket) != 0) {
+        mem_free(watch);
+        return NULL;
+    }
+    watch->poll.data = watch;
+    watch->caller = caller;
+    watch->socket = socket;
+    caller->handles++;
+    curl_multi_assign(caller->multi, socket, watch);
+    return watch;
+}
+
+static int on_socket_wanted(CURL *easy, curl_socket_t socket, int what, void *owner, void *known)
+{
+    struct http_caller *caller = owner;
+    struct socket_watch *watch = known;
+    (void)easy;
+    if (what == CURL_POLL_REMOVE) {
+        if (watch != NULL)
+            uv_close((uv_handle_t *)&watch->poll, on_watch_closed);
+        curl_multi_assign(caller->multi, socket, NULL);
+        return 0;
+    }
+    if (watch == NULL && (watch = watch_new(caller, socket)) == NULL)
+        return -1;
+    int events = (what & CURL_POLL_IN) != 0 ? UV_READABLE : 0;
+    events |= (what & CURL_POLL_OUT) != 0 ? UV_WRITABLE : 0;
+    return uv_poll_start(&watch->poll, events, on_socket_ready) == 0 ? 0 : -1;
+}
+
+static void on_time(uv_timer_t *timer)
+{
+    act_on(timer->data, CURL_SOCKET_TIMEOUT, 0);
+}
+
+static int on_time_wanted(CURLM *multi, long wait_ms, void *owner)
+{
+    struct http_caller *caller = owner;
+    (void)multi;
+    if (caller->is_closing)
+        return 0;
+    if (wait_ms < 0)
+        uv_timer_stop(&caller->timer);
+    else
+        uv_timer_start(&caller->timer, on_time, (uint64_t)wait_ms, 0);
+    return 0;
+}
+
+/* ---- one call ------------------------------------------------------------------------------ */
+static size_t take_bytes(char *bytes, size_t size, size_t count, void *owner)
+{
+    struct call *call = owner;
+    return buf_add(&call->body, bytes, size * count) == ERR_OK ? size * count : 0;
+}
+
+static bool add_header(struct call *call, const char *line)
+{
+    struct curl_slist *longer = curl_slist_append(call->headers, line);
+    if (longer != NULL)
+        call->headers = longer;
+    return longer != NULL;
+}
+
+static bool take_headers(struct call *call, struct str lines)
+{
+    bool fits = add_header(call, "Expect:");
+    while (fits && lines.len > 0) {
+        char line[URL_MAX];
+        struct str one = str_cut(&lines, '\n');
+        int len = snprintf(line, sizeof line, "%.*s", (int)one.len, one.at);
+        fits = len >= 0 && (size_t)len < sizeof line && (len == 0 || add_header(call, line));
+    }
+    return fits;
+}
+
+static void set_up(struct call *call)
+{
+    CURL *easy = call->easy;
+    curl_easy_setopt(easy, CURLOPT_PRIVATE, (char *)call);
+    curl_easy_setopt(easy, CURLOPT_URL, call->url);
+    curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
+    curl_easy_setopt(easy, CURLOPT_PATH_AS_IS, 1L);
+    curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);
+    curl_easy_setopt(easy, CURLOPT_PROXY, ""); /* that of the environment is not for us */
+    curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
+    curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L);
+    curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, call->why);
+    curl_easy_setopt(easy, CURLOPT_HTTPHEADER, call->headers);
+    curl_easy_setopt(easy, CURLOPT_USERAGENT, "brakewire");
+    curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, take_bytes);
+    curl_easy_setopt(easy, CURLOPT_WRITEDATA, call);
+    if (call->address != NULL)
+        curl_easy_setopt(easy, CURLOPT_RESOLVE, call->address);
+    if (strcmp(call->method, "GET") != 0) {
+        curl_easy_setopt(easy, CURLOPT_POST, 1L);
+        curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)call->sent_len);
+        curl_easy_setopt(easy, CURLOPT_POSTFIELDS, call->sent);
+    }
+    curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, call->method);
+}
+
+static void fly(struct call *call)
+{
+    call->easy = curl_easy_init();
+    if (call->easy == NULL) {
+        fail(call, ERR_NOMEM, "out of memory");
+        return;
+    }
+    set_up(call);
+    call->state = CALL_FLIES;
+    if (curl_multi_add_handle(call->caller->multi, call->easy) != CURLM_OK)
+        fail(call, ERR_NOMEM, "libcurl does not take it");
+}
+
+/* ---- names --------------------------------------------------------------------------------- */
+/* All its addresses that may be called, in the form "host:port:address,address". */
+static bool take_addresses(struct call *call, const struct addrinfo *found)
+{
+    char text[64 * ADDRESSES_MAX + HOST_MAX + 16];
+    size_t count = 0;
+    int len = snprintf(text, sizeof text, "%s:%s:", call->host, call->port);
+    for (; found != NULL && count < ADDRESSES_MAX; found = found->ai_next) {
+        char address[INET6_ADDRSTRLEN + 1];
+        bool is_v6 = found->ai_family == AF_INET6;
+        if (!host_list_reaches(call->caller->options.hosts, str_of(call->host), found->ai_addr)
+            || getnameinfo(found->ai_addr, found->ai_addrlen, address, sizeof address, NULL, 0,
+                           NI_NUMERICHOST)
+                   != 0)
+            continue;
+        len += snprintf(text + len, sizeof text - (size_t)len, "%s%s%s%s", count > 0 ? "," : "",
+                        is_v6 ? "[" : "", address, is_v6 ? "]" : "");
+        count++;
+    }
+    if (count > 0)
+        call->address = curl_slist_append(NULL, text);
+    return count > 0;
+}
+
+static void on_resolved(uv_getaddrinfo_t *lookup, int status, struct addrinfo *found)
+{
+    struct call *call = lookup->data;
+    struct http_caller *caller = call->caller;
+    caller->resolving = false;
+    if (call->state == CALL_IS_OVER) {
+        uv_freeaddrinfo(found);
+        if (!caller->is_closing)
+            look_later(caller);
+        call_released(call);
+        return;
+    }
+    bool may_be_called = status == 0 && take_addresses(call, found);
+    uv_freeaddrinfo(found);
+    call->handles--; /* the timer holds it */
+    call->state = CALL_FLIES;
+    look_later(caller);
+    if (status != 0)
+        fail(call, ERR_OFFLINE, uv_strerror(status));
+    else if (!may_be_called)
+        fail(call, ERR_REFUSED, not_allowed);
+    else
+        fly(call);
+}
+
+static void resolve(struct call *call)
+{
+    static const struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM};
+    struct http_caller *caller = call->caller;
+    call->lookup.data = call;
+    if (uv_getaddrinfo(caller->loop, &call->lookup, on_resolved, call->host, NULL, &hints) != 0) {
+        fail(call, ERR_SYSTEM, "the name cannot be looked up");
+        return;
+    }
+    call->state = CALL_RESOLVES;
+    call->handles++;
+    caller->resolving = true;
+}
+
+static bool read_numeric(const char *host, struct sockaddr_storage *out)
+{
+    char text[INET6_ADDRSTRLEN + 1];
+    size_t len = strlen(host);
+    bool has_brackets = len > 2 && host[0] == '[' && host[len - 1] == ']';
+    snprintf(text, sizeof text, "%.*s", (int)(has_brackets ? len - 2 : len),
+             host + (has_brackets ? 1 : 0));
+    return (!has_brackets && uv_ip4_addr(text, 0, (struct sockaddr_in *)out) == 0)
+           || uv_ip6_addr(text, 0, (struct sockaddr_in6 *)out) == 0;
+}
+
+static void start(struct call *call)
+{
+    struct sockaddr_storage address;
+    struct http_caller *caller = call->caller;
+    link_remove(&call->in_calls);
+    list_add_last(&caller->open, &call->in_calls);
+    caller->waiting_count--;
+    caller->open_count++;
+    call->state = CALL_FLIES;
+    if (!read_numeric(call->host, &address))
+        resolve(call);
+    else if (host_list_reaches(caller->options.hosts, str_of(call->host),
+                               (const struct sockaddr *)&address))
+        fly(call);
+    else
+        fail(call, ERR_REFUSED, not_allowed);
+}
+
+/* ---- whose turn it is ---------------------------------------------------------------------- */
+static size_t open_to(const struct http_caller *caller, const struct call *like)
+{
+    size_t count = 0;
+    for (const struct link *at = caller->open.head.next; at != &caller->open.head; at = at->next) {
+        const struct call *call = LIST_OWNER(at, struct call, in_calls);
+        count += strcmp(call->host, like->host) == 0 && strcmp(call->port, like->port) == 0;
+    }
+    return count;
+}
+
+/* One host that hangs does not hold up the others. */
+static struct call *next_call(struct http_caller *caller)
+{
+    size_t looked_at = 0, of_one_host = (caller->options.at_once + 3) / 4;
+    if (caller->open_count >= caller->options.at_once)
+        return NULL;
+    LIST_EACH (at, then, &caller->waiting) {
+        struct call *call = LIST_OWNER(at, struct call, in_calls);
+        struct sockaddr_storage address;
+        if (looked_at++ == LOOK_AHEAD)
+            break;
+        if (caller->resolving && !read_numeric(call->host, &address))
+            continue;
+        if (open_to(caller, call) < of_one_host)
+            return call;
+    }
+    return NULL;
+}
+
+static void answer_the_failed(struct http_caller *caller)
+{
+    LIST_EACH (at, then, &caller->over) {
+        struct call *call = LIST_OWNER(at, struct call, in_calls);
+        fail(call, call->err, call->why);
+        if (caller->is_closing)
+            return;
+    }
+}
+
+static void on_later(uv_idle_t *idle)
+{
+    struct http_caller *caller = idle->data;
+    uv_idle_stop(idle);
+    answer_the_failed(caller);
+    for (struct call *call; !caller->is_closing && (call = next_call(caller)) != NULL;)
+        start(call);
+}
+
+static void look_later(struct http_caller *caller)
+{
+    if (!caller->is_closing)
+        uv_idle_start(&caller->later, on_later);
+}
+
+/* ---- urls ---------------------------------------------------------------------------------- */
+static bool part_of(CURLU *url, CURLUPart part, unsigned flags, char *out, size_t room)
+{
+    char *text = NULL;
+    bool fits = curl_url_get(url, part, &text, flags) == CURLUE_OK && strlen(text) < room;
+    if (fits)
+        memcpy(out, text, strlen(text) + 1);
+    curl_free(text);
+    return fits;
+}
+
+/* NULL, or what is wrong. */
+static const char *read_url(const char *text, char host[HOST_MAX + 1], char port[8])
+{
+    char scheme[8], *user = NULL;
+    CURLU *url = curl_url();
+    const char *fault = NULL;
+    if (url == NULL)
+        return "out of memory";
+    if (curl_url_set(url, CURLUPART_URL, text, 0) != CURLUE_OK)
+        fault = "it is not a URL such as http://127.0.0.1:2024";
+    else if (!part_of(url, CURLUPART_SCHEME, 0, scheme, sizeof scheme)
+             || (strcmp(scheme, "http") != 0 && strcmp(scheme, "https") != 0))
+        fault = "only http:// and https:// can be called";
+    else if (curl_url_get(url, CURLUPART_USER, &user, 0) != CURLUE_NO_USER)
+        fault = "a user does not belong in a URL; name him in headers";
+    else if (!part_of(url, CURLUPART_HOST, 0, host, HOST_MAX + 1)
+             || !part_of(url, CURLUPART_PORT, CURLU_DEFAULT_PORT, port, 8))
+        fault = "it needs a host";
+    curl_free(user);
+    curl_url_cleanup(url);
+    return fault;
+}
+
+const char *http_url_fault(const struct host_list *hosts, struct str url)
+{
+    char text[URL_MAX], host[HOST_MAX + 1], port[8];
+    if (url.len >= sizeof text || memchr(url.at, '\0', url.len) != NULL)
+        return "it is not a URL of at most 2047 characters";
+    memcpy(text, url.at, url.len);
+    text[url.len] = '\0';
+    const char *fault = read_url(text, host, port);
+    if (fault == NULL && !host_list_names(hosts, str_of(host)))
+        fault = not_allowed;
+    return fault;
+}
+
+/* ---- calling ------------------------------------------------------------------------------- */
+static struct call *call_new(struct http_caller *caller, const struct http_errand *errand)
+{
+    struct call *call = mem_new(sizeof *call);
+    if (call == NULL)
+        return NULL;
+    call->caller = caller;
+    call->body.limit = caller->options.answer_max;
+    call->method = mem_copy(str_of(errand->method));
+    call->url = mem_copy(str_of(errand->url));
+    call->sent = mem_copy(errand->body);
+    call->sent_len = errand->body.len;
+    if (call->method == NULL || call->url == NULL || call->sent == NULL
+        || !take_headers(call, errand->headers)) {
+        call_free(call);
+        return NULL;
+    }
+    return call;
+}
+
+static void queue(struct http_caller *caller, struct call *call, struct span within)
+{
+    uv_timer_init(caller->loop, &call->deadline);
+    call->deadline.data = call;
+    call->handles = 1;
+    caller->handles++;
+    uv_timer_start(&call->deadline, on_deadline, within.ms > 0 ? (uint64_t)within.ms : 1, 0);
+    const char *fault = read_url(call->url, call->host, call->port);
+    bool is_full = caller->waiting_count >= caller->options.waiting_max;
+    if (fault != NULL || is_full) {
+        call->state = CALL_IS_OVER;
+        call->err = fault != NULL ? ERR_INVALID : ERR_FULL;
+        fault = fault != NULL ? fault : "too many calls wait for their turn";
+        snprintf(call->why, sizeof call->why, "%s", fault);
+        list_add_last(&caller->over, &call->in_calls);
+    } else {
+        list_add_last(&caller->waiting, &call->in_calls);
+        caller->waiting_count++;
+    }
+    look_later(caller);
+}
+
+enum err http_caller_call(struct http_caller *caller, const struct http_errand *errand,
+                          http_called done, void *owner)
+{
+    assert(!caller->is_closing);
+    struct call *call = call_new(caller, errand);
+    if (call == NULL)
+        return ERR_NOMEM;
+    call->done = done;
+    call->owner = owner;
+    queue(caller, call, errand->within);
+    return ERR_OK;
+}
+
+/* ---- coming and going ---------------------------------------------------------------------- */
+static void on_caller_handle_closed(uv_handle_t *handle)
+{
+    caller_released(handle->data);
+}
+
+static bool set_up_multi(struct http_caller *caller)
+{
+    caller->multi = curl_multi_init();
+    if (caller->multi == NULL)
+        return false;
+    curl_multi_setopt(caller->multi, CURLMOPT_SOCKETFUNCTION, on_socket_wanted);
+    curl_multi_setopt(caller->multi, CURLMOPT_SOCKETDATA, caller);
+    curl_multi_setopt(caller->multi, CURLMOPT_TIMERFUNCTION, on_time_wanted);
+    curl_multi_setopt(caller->multi, CURLMOPT_TIMERDATA, caller);
+    curl_multi_setopt(caller->multi, CURLMOPT_MAXCONNECTS, (long)caller->options.at_once);
+    return true;
+}
+
+enum err http_caller_open(uv_loop_t *loop, const struct http_caller_options *options,
+                          struct http_caller **out)
+{
+    struct http_caller *caller = mem_new(sizeof *caller);
+    if (caller == NULL)
+        return ERR_NOMEM;
+    caller->loop = loop;
+    caller->options = *options;
+    caller->options.at_once = options->at_once > 0 ? options->at_once : AT_ONCE;
+    caller->options.waiting_max = options->waiting_max > 0 ? options->waiting_max : WAITING_MAX;
+    caller->options.answer_max = options->answer_max > 0 ? options->answer_max : ANSWER_MAX;
+    if (!set_up_multi(caller)) {
+        mem_free(caller);
+        return ERR_NOMEM;
+    }
+    struct list *lists[] = {&caller->waiting, &caller->open, &caller->over};
+    for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++)
+        list_init(lists[i]);
+    uv_timer_init(loop, &caller->timer);
+    uv_idle_init(loop, &caller->later);
+    caller->timer.data = caller->later.data = caller;
+    caller->handles = 2;
+    *out = caller;
+    return ERR_OK;
+}
+
+static void close_calls(struct list *calls)
+{
+    LIST_EACH (at, then, calls)
+        call_close(LIST_OWNER(at, struct call, in_calls));
+}
+
+void http_caller_close(struct http_caller *caller)
+{
+    caller->is_closing = true;
+    close_calls(&caller->waiting);
+    close_calls(&caller->open);
+    close_calls(&caller->over);
+    curl_multi_cleanup(caller->multi); /* lets go of its sockets */
+    caller->multi = NULL;
+    uv_close((uv_handle_t *)&caller->timer, on_caller_handle_closed);
+    uv_close((uv_handle_t *)&caller->later, on_caller_handle_closed);
+}
