@@ -40,8 +40,9 @@ check lib/core  'base/|core/'                                     "$pure"
 check lib/wire  'base/|core/|wire/'                               "$pure|msgpack"
 check lib/io    'base/|io/'                                       '[a-z]' 'msgpack|cmocka'
 check lib/store "base/|$tree|wire/|store/|io/redis_(link|router)[.]h|scripts[.]h" '[a-z]' "${not_uv/hiredis\//hiredis\/[^h]}"
+check lib/remote 'base/|core/(remote|message)[.]h|remote/|io/http_caller[.]h' '[a-z]' 'hiredis|msgpack|microhttpd[.]h|curl|cmocka'
 check lib/api   'base/|core/|wire/|api/|io/http_server[.]h'            '[a-z]' 'uv|hiredis|msgpack|curl|cmocka'
 for program in agentd broker brakectl; do
-    check "$program" "(base|core|wire|io|store|api|brakewire|$program)/|[a-z_]+[.]h" '[a-z]' cmocka
+    check "$program" "(base|core|wire|io|remote|store|api|brakewire|$program)/|[a-z_]+[.]h" '[a-z]' cmocka
 done
 exit "$failed"
