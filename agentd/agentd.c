@@ -50,7 +50,8 @@ void feed_soon(struct agentd *d, struct agent_event event)
         feed(d, event);
         return;
     }
-    struct later *later = mem_new(sizeof *later + event.run.len + event.caller.token_hash.len);
+    struct later *later =
+        mem_new(sizeof *later + event.run.len + event.text.len + event.caller.token_hash.len);
     if (later == NULL) {
         log_error("event dropped", "because=\"out of memory\"");
         return;
@@ -58,6 +59,7 @@ void feed_soon(struct agentd *d, struct agent_event event)
     char *room = later->text;
     later->event = event;
     keep(&room, &later->event.run);
+    keep(&room, &later->event.text);
     keep(&room, &later->event.caller.token_hash);
     list_add_last(&d->later, &later->in_order);
 }
@@ -133,6 +135,9 @@ static void carry_out(struct agentd *d, const struct agent_effect *effect)
         break;
     case DO_SIGNAL:
         process_signal(d, effect->run, effect->signal);
+        break;
+    case DO_CANCEL_THERE:
+        remotes_cancel(d, effect);
         break;
     case DO_ASK_CANCEL:
         ask_cancel_soon(d, effect);
@@ -259,6 +264,7 @@ static void close_parts(struct agentd *d)
         return;
     d->closing = true;
     processes_close(d);
+    remotes_close(d);
     http_server_close(d->http);
     store_close(d->store);
     uv_close((uv_handle_t *)&d->alarm, NULL);
@@ -356,6 +362,7 @@ static bool make_cores(struct agentd *d)
         .lost_grace = settings->lost_grace,
         .grace_notify = settings->grace_notify,
         .grace_term = settings->grace_term,
+        .grace_http = settings->grace_http,
         .kill_patience = settings->kill_patience,
         .remember = SECONDS(15 * 60),
         .tombstone_ttl = settings->tombstone_ttl,
@@ -458,6 +465,7 @@ static void free_memory(struct agentd *d)
     keys_fini(d);
     audit_fini(d);
     reports_fini(d);
+    host_list_free(d->call_hosts);
     map_fini(&d->asks);
     map_fini(&d->streams);
     map_fini(&d->processes);
@@ -490,8 +498,10 @@ enum err agentd_open(uv_loop_t *loop, const struct settings *settings, struct ag
         err = ERR_NOMEM;
     if (err == ERR_OK)
         err = open_http(d, why);
-    if (err == ERR_OK && (err = open_store(d, why)) != ERR_OK) {
+    if (err == ERR_OK
+        && ((err = remotes_open(d)) != ERR_OK || (err = open_store(d, why)) != ERR_OK)) {
         d->closing = true; /* the loop ends by itself; nothing of it reaches the cores */
+        remotes_close(d);
         http_server_close(d->http);
         uv_run(loop, UV_RUN_DEFAULT);
     }

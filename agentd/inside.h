@@ -4,6 +4,7 @@
  * upstream.c   what comes from Redis
  * routes.c     what comes over HTTP; requests.c and answers.c are its JSON
  * streams.c    event streams; processes.c stop targets that are processes
+ * remotes.c    those, and links, that are work in other programs; works.c is their JSON
  * reports.c    what Redis is told of a stop, a moment later
  * audit.c      who asked what; numbers.c metrics; keys.c Idempotency-Key */
 #ifndef AGENTD_INSIDE_H
@@ -19,6 +20,8 @@
 #include "core/cancels.h"
 #include "io/http_server.h"
 #include "io/proctree.h"
+#include "remote/remote.h"
+#include "remote/text.h"
 #include "store/store.h"
 
 /* Starts that wait for Redis at once, of all questions that may: what is refused first is new runs,
@@ -52,6 +55,8 @@ struct agentd {
     struct cancels_effects cancels_todo;
     struct store *store;
     struct http_server *http;
+    struct host_list *call_hosts;
+    struct remote *remote; /* NULL: not yet, or no more */
     bool carrying_out;   /* effects of the agent, which never call feed(): an assert looks at it */
     unsigned busy;       /* cores being stepped right now, one within the other */
     struct list later;   /* events that effects led to, in order; fed when nothing is busy */
@@ -90,7 +95,7 @@ struct wall agentd_wall(void);
 void feed(struct agentd *d, struct agent_event event);
 void feed_cancels(struct agentd *d, struct cancels_event event);
 /* Feeds it now, or, while an effect is being carried out, right after. Keeps what it needs of
- * `run` and `caller`; nothing else may be lent. */
+ * `run`, `text` and `caller`; nothing else may be lent. */
 void feed_soon(struct agentd *d, struct agent_event event);
 void set_alarm(struct agentd *d);
 void agentd_give_up(struct agentd *d); /* close everything; exit code 1 */
@@ -117,7 +122,11 @@ void reports_fini(struct agentd *d);
 /* ---- routes.c, requests.c, answers.c ------------------------------------------------------- */
 extern const struct http_server_events local_api;
 /* The ask's JSON into what the core understands; strings are lent by body and request. */
+struct work_room { /* as in core/remote.h */
+    char to[TEXT_MAX_BYTES + 1], headers[TEXT_MAX_BYTES + 1];
+};
 struct start_room {
+    struct work_room work[STOP_TARGETS_MAX];
     char path[PATH_MAX_BYTES + 1]; /* of a claimed path that had to be put together */
     struct str others;             /* incoming baggage, to be passed on but for our members */
 };
@@ -125,7 +134,8 @@ bool request_start(struct agentd *d, struct http_request *request, const json_t 
                    struct ask_start *out, struct start_room *room);
 bool request_ack(struct http_request *request, const json_t *body, struct ask_ack *out);
 bool request_end(struct http_request *request, const json_t *body, struct ask_end *out);
-bool request_link(struct http_request *request, const json_t *body, struct ask_link *out);
+bool request_link(struct agentd *d, struct http_request *request, const json_t *body,
+                  struct ask_link *out, struct work_room *room);
 /* bytes: what `out` lends; the caller frees it. */
 bool request_fence(struct http_request *request, const json_t *body, struct ask_fence *out,
                    char **bytes);
@@ -150,6 +160,34 @@ void process_open(struct agentd *d, struct str run, const struct stop_target *ta
 void process_signal(struct agentd *d, struct str run, int signal);
 void process_close(struct agentd *d, struct str run);
 void processes_close(struct agentd *d);
+
+/* ---- works.c, remotes.c -------------------------------------------------------------------- */
+struct work_members { /* of a stop target and of a link */
+    struct str url, thread_id, run_id, task_id, method, body;
+    int version, binding;  /* -1: not given */
+    const json_t *headers; /* of a stop target */
+};
+/* Of a table of members, whose struct has a `struct work_members work`. */
+#define WORK_FIELD(owner, field) \
+    .name = #field, .offset = offsetof(owner, work) + offsetof(struct work_members, field)
+#define WORK_MEMBERS(owner)                                                                \
+    {WORK_FIELD(owner, url), .type = API_TEXT, .min = 1, .max = TEXT_MAX_BYTES},           \
+        {WORK_FIELD(owner, thread_id), .type = API_TEXT, .min = 1, .max = REMOTE_ID_MAX},  \
+        {WORK_FIELD(owner, run_id), .type = API_TEXT, .min = 1, .max = REMOTE_ID_MAX},     \
+        {WORK_FIELD(owner, task_id), .type = API_TEXT, .min = 1, .max = REMOTE_ID_MAX},    \
+        {WORK_FIELD(owner, version), .type = API_CHOICE, .choices = "0.3|1.0"},            \
+        {WORK_FIELD(owner, binding), .type = API_CHOICE, .choices = "jsonrpc|rest"},       \
+        {WORK_FIELD(owner, method), .type = API_TEXT, .min = 1, .max = REMOTE_METHOD_MAX}, \
+    {                                                                                      \
+        WORK_FIELD(owner, body), .type = API_TEXT, .max = TEXT_MAX_BYTES                   \
+    }
+#define WORK_NONE ((struct work_members){.version = -1, .binding = -1})
+bool work_take(struct agentd *d, enum link_kind kind, const struct work_members *asked,
+               struct work_room *room, struct api_fault *fault);
+
+enum err remotes_open(struct agentd *d) MUST_CHECK;
+void remotes_close(struct agentd *d);
+void remotes_cancel(struct agentd *d, const struct agent_effect *effect);
 
 /* ---- keys.c, audit.c ----------------------------------------------------------------------- */
 /* The run id that belongs to this client's key: the same as 15 minutes ago, or else `fresh`, which

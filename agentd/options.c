@@ -7,6 +7,7 @@
 
 #include "api/baggage_keys.h"
 #include "core/id.h"
+#include "io/host_list.h"
 
 #define OPTION(name, type) #name, type, offsetof(struct settings, name)
 
@@ -54,6 +55,11 @@ static struct conf_option options[] = {
     {OPTION(grace_notify, CONF_SPAN), "10s", 0, 86400000,
      .help = "from the notice to the next stop target"},
     {OPTION(grace_term, CONF_SPAN), "5s", 0, 86400000, .help = "from SIGTERM to SIGKILL"},
+    {OPTION(grace_http, CONF_SPAN), "5s", 0, 86400000,
+     .help = "from the call to an agent's own cancel to the next stop target"},
+    {OPTION(call_hosts, CONF_TEXT), NULL, .unit = "LIST",
+     .help = "hosts that stop targets and links of the kinds http, langgraph and a2a may name: "
+             "names, *.suffix, addresses, address/bits; any but link-local ones by default"},
     {OPTION(kill_patience, CONF_SPAN), "5s", 100, 600000,
      .help = "after SIGKILL, before a run is unresponsive"},
     {OPTION(tombstone_ttl, CONF_SPAN), "24h", 60000, 2592000000,
@@ -203,7 +209,8 @@ static bool are_sound(const void *values, const char **why)
     else if (!id_is_valid(str_of(settings->replica_prefix))
              || strlen(settings->replica_prefix) > PREFIX_MAX)
         *why = "replica_prefix: 1 to 32 of A-Z a-z 0-9 _ -";
-    else if ((*why = fault_of_baggage(settings)) == NULL)
+    else if ((*why = fault_of_baggage(settings)) == NULL
+             && (*why = host_list_fault(settings->call_hosts)) == NULL)
         *why = fault_of_redis(settings);
     return *why == NULL;
 }

@@ -19,7 +19,9 @@ struct settings { /* texts are owned by it; NULL where nothing was said */
     char *redis_ca_file, *redis_cert_file, *redis_key_file, *redis_tls_name;
     int mode;
     char *replica_prefix;
-    struct span lease, reconcile, lost_grace, grace_notify, grace_term, kill_patience;
+    struct span lease, reconcile, lost_grace, grace_notify, grace_term, grace_http;
+    struct span kill_patience;
+    char *call_hosts;
     struct span tombstone_ttl, drain, sse_heartbeat;
     int64_t max_runs, max_clients;
     int when_redis_is_down, when_isolated, baggage;

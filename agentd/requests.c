@@ -18,15 +18,20 @@ struct stop_members {
     int64_t pid;
     struct str token;
     bool subreaper;
+    int preset;
+    struct work_members work;
 };
 #define FIELD(name) API_FIELD(struct stop_members, name)
 static const struct api_member stop_members[] = {
-    {FIELD(kind), .type = API_CHOICE, .choices = "notify|process", .required = true},
+    {FIELD(kind), .type = API_CHOICE, .choices = "notify|process|http", .required = true},
     {FIELD(grace_ms), .type = API_SPAN_MS, .min = 0, .max = SPAN_MAX_MS},
     {FIELD(pid), .type = API_INT, .min = 2, .max = INT32_MAX},
     {FIELD(token), .type = API_TEXT, .min = 8, .max = TOKEN_TEXT_MAX},
     {FIELD(subreaper), .type = API_BOOL},
     {FIELD(signal), .type = API_CHOICE, .choices = "TERM|INT|HUP|QUIT|USR1|USR2|KILL"},
+    {FIELD(preset), .type = API_CHOICE, .choices = "langgraph|a2a"},
+    {WORK_FIELD(struct stop_members, headers), .type = API_OBJECT, .max = 16},
+    WORK_MEMBERS(struct stop_members),
 };
 #undef FIELD
 static const int signals[] = {SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGKILL};
@@ -43,39 +48,64 @@ static bool peer_uid(const struct http_request *request, uint32_t *uid)
     return true;
 }
 
-static bool take_stop_target(const struct http_request *request, const json_t *json,
-                             struct stop_target *out, struct api_fault *fault)
+static bool take_process(const struct http_request *request, const struct stop_members *asked,
+                         struct stop_target *out, struct api_fault *fault)
 {
-    struct stop_members asked = {.grace_ms = SPAN_NONE};
+    if (asked->pid == 0)
+        return api_fault(fault, PROBLEM_INVALID, "pid", "a process needs its pid");
+    if (!peer_uid(request, &out->uid))
+        return api_fault(
+            fault, PROBLEM_FORBIDDEN, "stop",
+            "a process can only be named over the Unix socket, which tells whose it is");
+    out->pid = (uint32_t)asked->pid;
+    out->token = asked->token;
+    out->has_subreaper = asked->subreaper;
+    out->signal = signals[asked->signal];
+    return true;
+}
+
+static bool take_work(struct agentd *d, const struct stop_members *asked, struct stop_target *out,
+                      struct work_room *room, struct api_fault *fault)
+{
+    static const enum link_kind kinds[] = {LINK_HTTP, LINK_LANGGRAPH, LINK_A2A};
+    out->protocol = kinds[asked->preset + 1];
+    if (!work_take(d, out->protocol, &asked->work, room, fault))
+        return false;
+    out->to = str_of(room->to);
+    out->headers = str_of(room->headers);
+    return true;
+}
+
+static bool take_stop_target(struct agentd *d, const struct http_request *request,
+                             const json_t *json, struct stop_target *out, struct work_room *room,
+                             struct api_fault *fault)
+{
+    struct stop_members asked = {.grace_ms = SPAN_NONE, .preset = -1, .work = WORK_NONE};
     if (!json_is_object(json))
         return api_fault(fault, PROBLEM_INVALID, "stop", "each stop target must be an object");
     if (!api_take_members(json, stop_members, sizeof stop_members / sizeof stop_members[0], &asked,
                           fault))
         return false;
     *out = (struct stop_target){.kind = (enum stop_kind)asked.kind, .grace = asked.grace_ms};
-    if (out->kind == STOP_NOTIFY)
-        return (asked.pid == 0 && asked.token.len == 0)
-               || api_fault(fault, PROBLEM_INVALID, "stop", "a notice has no pid and no token");
-    if (asked.pid == 0)
-        return api_fault(fault, PROBLEM_INVALID, "pid", "a process needs its pid");
-    if (!peer_uid(request, &out->uid))
-        return api_fault(
-            fault, PROBLEM_FORBIDDEN, "stop",
-            "a process can only be named over the Unix socket, which tells whose it is");
-    out->pid = (uint32_t)asked.pid;
-    out->token = asked.token;
-    out->has_subreaper = asked.subreaper;
-    out->signal = signals[asked.signal];
-    return true;
+    bool has_process = asked.pid != 0 || asked.token.len > 0;
+    bool has_work = asked.preset >= 0 || asked.work.url.len > 0;
+    if (out->kind != STOP_PROCESS && has_process)
+        return api_fault(fault, PROBLEM_INVALID, "stop", "only a process has a pid and a token");
+    if (out->kind != STOP_HTTP && has_work)
+        return api_fault(fault, PROBLEM_INVALID, "stop", "only kind http has a url and a preset");
+    if (out->kind == STOP_HTTP)
+        return take_work(d, &asked, out, room, fault);
+    return out->kind == STOP_NOTIFY || take_process(request, &asked, out, fault);
 }
 
-static bool take_stop(const struct http_request *request, const json_t *list, struct ask_start *out,
-                      struct api_fault *fault)
+static bool take_stop(struct agentd *d, const struct http_request *request, const json_t *list,
+                      struct ask_start *out, struct start_room *room, struct api_fault *fault)
 {
     size_t processes = 0;
     out->stop_count = json_array_size(list);
     for (size_t i = 0; i < out->stop_count; i++) {
-        if (!take_stop_target(request, json_array_get(list, i), &out->stop[i], fault))
+        if (!take_stop_target(d, request, json_array_get(list, i), &out->stop[i], &room->work[i],
+                              fault))
             return false;
         processes += out->stop[i].kind == STOP_PROCESS;
     }
@@ -250,7 +280,7 @@ static bool take_start(struct agentd *d, struct http_request *request,
         return api_fault(fault, PROBLEM_INVALID, "epoch", "epoch adopts a run: name its run_id");
     return (asked->labels == NULL
             || api_take_labels(asked->labels, out->meta.label, &out->meta.label_count, fault))
-           && (asked->stop == NULL || take_stop(request, asked->stop, out, fault))
+           && (asked->stop == NULL || take_stop(d, request, asked->stop, out, room, fault))
            && take_place(d, request, asked, out, room, fault);
 }
 
@@ -275,9 +305,9 @@ bool request_start(struct agentd *d, struct http_request *request, const json_t 
 
 struct run_members {
     int64_t epoch;
-    int phase, state, kind;
+    int phase, state;
     const json_t *found_by;
-    struct str to, write_id, bytes;
+    struct str write_id, bytes;
 };
 #define FIELD(name) API_FIELD(struct run_members, name)
 #define EPOCH \
@@ -335,24 +365,49 @@ bool request_end(struct http_request *request, const json_t *body, struct ask_en
     return false;
 }
 
-bool request_link(struct http_request *request, const json_t *body, struct ask_link *out)
+struct link_members {
+    int64_t epoch;
+    int kind;
+    struct str to;
+    struct work_members work;
+};
+
+static bool take_link(struct agentd *d, const struct link_members *asked, struct ask_link *out,
+                      struct work_room *room, struct api_fault *fault)
+{
+    enum link_kind kind = (enum link_kind)asked->kind;
+    *out =
+        (struct ask_link){.epoch = (uint32_t)asked->epoch, .link = {.kind = kind, .to = asked->to}};
+    if (kind == LINK_ROOT) {
+        if (asked->work.url.len > 0)
+            return api_fault(fault, PROBLEM_INVALID, "url", "a root has no url: name it in to");
+        return names_a_run(asked->to, true)
+               || api_fault(fault, PROBLEM_INVALID, "to", "to must be <root> or <root>/<run>");
+    }
+    if (asked->to.len > 0)
+        return api_fault(fault, PROBLEM_INVALID, "to",
+                         "to is for the kind root; the others have a url and ids");
+    if (!work_take(d, kind, &asked->work, room, fault))
+        return false;
+    out->link.to = str_of(room->to);
+    return true;
+}
+
+bool request_link(struct agentd *d, struct http_request *request, const json_t *body,
+                  struct ask_link *out, struct work_room *room)
 {
     static const struct api_member members[] = {
-        EPOCH,
-        {FIELD(kind), .type = API_CHOICE, .choices = "root|a2a|langgraph|http", .required = true},
-        {FIELD(to), .type = API_TEXT, .min = 1, .max = TEXT_MAX_BYTES, .required = true},
+        {API_FIELD(struct link_members, epoch), .type = API_INT, .min = 1, .max = UINT32_MAX},
+        {API_FIELD(struct link_members, kind), .type = API_CHOICE,
+         .choices = "root|a2a|langgraph|http", .required = true},
+        {API_FIELD(struct link_members, to), .type = API_TEXT, .min = 1, .max = TEXT_MAX_BYTES},
+        WORK_MEMBERS(struct link_members),
     };
-    struct api_fault fault = {.problem = PROBLEM_NONE};
-    struct run_members asked = {0};
+    struct api_fault fault;
+    struct link_members asked = {.work = WORK_NONE};
     if (!api_read_members(request, body, members, sizeof members / sizeof members[0], &asked))
         return false;
-    *out = (struct ask_link){.epoch = (uint32_t)asked.epoch,
-                             .link = {.kind = (enum link_kind)asked.kind, .to = asked.to}};
-    if (out->link.kind != LINK_ROOT)
-        api_fault(&fault, PROBLEM_UNSUPPORTED, "kind", "this version follows links of kind root");
-    else if (!names_a_run(asked.to, true))
-        api_fault(&fault, PROBLEM_INVALID, "to", "to must be <root> or <root>/<run>");
-    if (fault.problem == PROBLEM_NONE)
+    if (take_link(d, &asked, out, room, &fault))
         return true;
     api_answer_fault(request, &fault);
     return false;

@@ -212,10 +212,11 @@ static void serve_link(void *owner, struct http_request *request,
 {
     struct asker asker;
     struct ask_link link;
+    struct work_room room;
     json_t *body;
     if (!body_fits(request) || (body = read_ask(request, &asker)) == NULL)
         return;
-    if (!request_link(request, body, &link)) {
+    if (!request_link(owner, request, body, &link, &room)) {
         json_decref(body);
         return;
     }

@@ -211,6 +211,7 @@ static void replica_open(struct cores *cores, struct replica *r, int i, const st
                                     .lost_grace = SECONDS(5),
                                     .grace_notify = SECONDS(10),
                                     .grace_term = SECONDS(5),
+                                    .grace_http = SECONDS(5),
                                     .kill_patience = SECONDS(5),
                                     .remember = SECONDS(1),
                                     .tombstone_ttl = SECONDS(86400),

@@ -96,6 +96,9 @@ static void carry_out(struct brokerd *d, const struct broker_effect *effect)
     case BROKER_DO_ASK_CANCEL:
         ask_cancel_soon(d, effect->cancel, effect->ask);
         break;
+    case BROKER_DO_CANCEL_THERE:
+        remotes_cancel(d, effect);
+        break;
     case BROKER_DO_LOG:
         log_fact(effect);
         numbers_count(&d->numbers, effect->fact);
@@ -250,6 +253,7 @@ void brokerd_stop(struct brokerd *d)
     if (d->closing)
         return;
     d->closing = true;
+    remotes_close(d);
     http_server_close(d->http);
     store_close(d->store);
     uv_timer_t *timers[] = {&d->alarm, &d->refusals, &d->heartbeat, &d->check, &d->audit_poll};
@@ -370,6 +374,7 @@ static void free_memory(struct brokerd *d)
     asks_fini(d);
     reads_fini(d);
     audit_fini(d);
+    host_list_free(d->call_hosts);
     map_fini(&d->asks);
     map_fini(&d->feeds);
     mem_free(d->server);
@@ -404,11 +409,11 @@ static struct brokerd *brokerd_new(uv_loop_t *loop, const struct settings *setti
 /* The loop must run once more before the memory may go: a store is being closed. */
 static void undo(struct brokerd *d)
 {
-    if (d->store != NULL) {
-        d->closing = true;
+    d->closing = true;
+    remotes_close(d);
+    if (d->store != NULL)
         store_close(d->store);
-        uv_run(d->loop, UV_RUN_DEFAULT);
-    }
+    uv_run(d->loop, UV_RUN_DEFAULT);
     free_memory(d);
 }
 
@@ -418,7 +423,9 @@ enum err brokerd_open(uv_loop_t *loop, const struct settings *settings, struct b
     struct brokerd *d = brokerd_new(loop, settings);
     if (d == NULL)
         return ERR_NOMEM;
-    enum err err = open_store(d, why);
+    enum err err = remotes_open(d);
+    if (err == ERR_OK)
+        err = open_store(d, why);
     if (err == ERR_OK)
         err = open_http(d, why);
     if (err != ERR_OK) {

@@ -7,6 +7,7 @@
  * listing.c    GET /v1/runs; tree_json.c trees and nodes as JSON
  * listeners.c  event streams; events.c GET /v1/events, and trees that somebody looks at
  * langgraph*.c what comes over HTTP from clients of LangGraph
+ * remotes.c    links that lead into other programs
  * orders.c     /v1/orders; audit.c who asked what; numbers.c metrics */
 #ifndef BROKER_INSIDE_H
 #define BROKER_INSIDE_H
@@ -20,6 +21,7 @@
 #include "core/cancels.h"
 #include "core/orders.h"
 #include "io/http_server.h"
+#include "remote/remote.h"
 #include "store/store.h"
 
 #define CANCELS_TOKEN_BASE (UINT64_C(1) << 62)
@@ -73,9 +75,11 @@ struct brokerd {
     struct orders_effects orders_todo;
     struct store *store;
     struct http_server *http;
-    unsigned busy;       /* cores being stepped right now, one within the other */
-    struct list later;   /* cancels that the core asks for; fed when nothing is busy */
-    struct list refused; /* calls that the store did not take, answered by a timer */
+    struct host_list *call_hosts;
+    struct remote *remote; /* NULL: not yet, or no more */
+    unsigned busy;         /* cores being stepped right now, one within the other */
+    struct list later;     /* cancels that the core asks for; fed when nothing is busy */
+    struct list refused;   /* calls that the store did not take, answered by a timer */
 
     uv_timer_t alarm, refusals, heartbeat, check, audit_poll;
     bool linked; /* and the generation is known */
@@ -193,6 +197,11 @@ void events_poll_audit(uv_timer_t *timer);
  * no memory. */
 bool watch_begin(struct brokerd *d, struct str root, struct watch *watch);
 void watch_end(struct watch *watch); /* nothing, if it was not begun */
+
+/* ---- remotes.c ----------------------------------------------------------------------------- */
+enum err remotes_open(struct brokerd *d) MUST_CHECK;
+void remotes_close(struct brokerd *d);
+void remotes_cancel(struct brokerd *d, const struct broker_effect *effect);
 
 /* ---- audit.c ------------------------------------------------------------------------------- */
 void audit_note(struct brokerd *d, const struct cancel_result *result,

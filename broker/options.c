@@ -6,6 +6,7 @@
 #include <uv.h>
 
 #include "core/id.h"
+#include "io/host_list.h"
 
 #define OPTION(name, type) #name, type, offsetof(struct settings, name)
 
@@ -48,6 +49,10 @@ static const struct conf_option options[] = {
     {OPTION(sweep, CONF_SPAN), "1s", 20, 60000, .help = "how often the fleet is looked at"},
     {OPTION(retransmit, CONF_SPAN), "5s", 50, 600000,
      .help = "how often a cancel that has not stopped everything is published again"},
+    {OPTION(call_hosts, CONF_TEXT), NULL, .unit = "LIST",
+     .help =
+         "hosts that links of the kinds http, langgraph and a2a may lead this broker to: names, "
+         "*.suffix, addresses, address/bits; any but this host and link-local ones by default"},
     {OPTION(tombstone_ttl, CONF_SPAN), "24h", 60000, 2592000000,
      .help = "how long ended trees and cancelled ids are remembered"},
     {OPTION(sse_heartbeat, CONF_SPAN), "15s", 1000, 600000,
@@ -164,7 +169,7 @@ static bool are_sound(const void *values, const char **why)
         *why = "namespace: 1 to 16 of a-z 0-9 -";
     else if (!id_is_valid(str_of(settings->id_prefix)) || strlen(settings->id_prefix) > PREFIX_MAX)
         *why = "id_prefix: 1 to 32 of A-Z a-z 0-9 _ -";
-    else
+    else if ((*why = host_list_fault(settings->call_hosts)) == NULL)
         *why = fault_of_redis(settings);
     return *why == NULL;
 }

@@ -12,7 +12,7 @@ struct settings { /* texts are owned by it; NULL where nothing was said */
     char *redis_url, *redis_user, *redis_password, *namespace;
     char *redis_sentinel_password;
     char *redis_ca_file, *redis_cert_file, *redis_key_file, *redis_tls_name;
-    char *id_prefix;
+    char *id_prefix, *call_hosts;
     struct span lease, lost_grace, sweep, retransmit;
     struct span tombstone_ttl, sse_heartbeat;
     int64_t audit_max, max_waits;

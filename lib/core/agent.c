@@ -255,6 +255,17 @@ static void on_opened(struct agent *agent, const struct agent_event *event)
     start_process_opened(agent, run, event->problem);
 }
 
+static void on_remote_answer(struct agent *agent, const struct agent_event *event)
+{
+    struct agent_run *run = run_find(agent, event->run);
+    if (run == NULL)
+        return;
+    if (event->text.len > 0)
+        link_remote_answered(agent, run, event);
+    else
+        ladder_remote_answered(agent, run, event);
+}
+
 static void dispatch(struct agent *agent, const struct agent_event *event)
 {
     switch (event->kind) {
@@ -324,6 +335,9 @@ static void dispatch(struct agent *agent, const struct agent_event *event)
         break;
     case AGENT_SIGNALLED:
         process_signalled(agent, event);
+        break;
+    case AGENT_REMOTE_ANSWERED:
+        on_remote_answer(agent, event);
         break;
     case AGENT_DRAIN:
         agent->is_draining = true;

@@ -11,6 +11,7 @@
 #include "core/cancels.h"
 #include "core/order.h"
 #include "core/problem.h"
+#include "core/remote.h"
 #include "core/store_call.h"
 
 enum agent_mode { MODE_OBSERVE, MODE_NOTIFY, MODE_ENFORCE };
@@ -18,11 +19,11 @@ enum agent_mode { MODE_OBSERVE, MODE_NOTIFY, MODE_ENFORCE };
 struct agent_options {
     struct str replica; /* minted at each start of the daemon */
     enum agent_mode mode;
-    struct span lease;                    /* 15 s; renewed every lease / 3 */
-    struct span reconcile_every;          /* 30 s, +-20 % */
-    struct span lost_grace;               /* 5 s: how long a client may be away */
-    struct span grace_notify, grace_term; /* defaults of stop targets */
-    struct span kill_patience;            /* 5 s: after SIGKILL, before a run is unresponsive */
+    struct span lease;                                /* 15 s; renewed every lease / 3 */
+    struct span reconcile_every;                      /* 30 s, +-20 % */
+    struct span lost_grace;                           /* 5 s: how long a client may be away */
+    struct span grace_notify, grace_term, grace_http; /* defaults of stop targets */
+    struct span kill_patience; /* 5 s: after SIGKILL, before a run is unresponsive */
     struct span remember;      /* 15 min: ended runs stay for re-assertion and questions */
     struct span tombstone_ttl; /* 24 h: longer away than this, and unknown means forgotten */
     size_t max_runs, max_tree_runs, max_children; /* 10,000 10,000 1,000 */
@@ -42,15 +43,17 @@ struct agent_options {
 };
 
 /* ---- asks: what the local API wants -------------------------------------------------------- */
-enum stop_kind { STOP_NOTIFY, STOP_PROCESS };
+enum stop_kind { STOP_NOTIFY, STOP_PROCESS, STOP_HTTP };
 struct stop_target {
     enum stop_kind kind;
-    struct span grace;  /* SPAN_NONE: the default */
-    uint32_t pid;       /* process */
-    struct str token;   /* process: environment token, "" if none */
-    int signal;         /* process: 0 = SIGTERM */
-    uint32_t uid;       /* process: it must belong to this user; UINT32_MAX: to anybody */
-    bool has_subreaper; /* process: its client inherits all orphans, and ends the run */
+    struct span grace;       /* SPAN_NONE: the default */
+    uint32_t pid;            /* process */
+    struct str token;        /* process: environment token, "" if none */
+    int signal;              /* process: 0 = SIGTERM */
+    uint32_t uid;            /* process: it must belong to this user; UINT32_MAX: to anybody */
+    bool has_subreaper;      /* process: its client inherits all orphans, and ends the run */
+    enum link_kind protocol; /* http: LINK_LANGGRAPH, LINK_A2A, LINK_HTTP, */
+    struct str to, headers;  /* ... and whom it asks: as in remote_ask */
 };
 enum { STOP_TARGETS_MAX = 4, LINKS_PER_RUN_MAX = 1000 };
 enum on_end { ON_END_DEFAULT, ON_END_CANCEL, ON_END_LEAVE };
@@ -132,6 +135,7 @@ enum agent_event_kind {
     AGENT_PROCESS_EXITED,  /* run: its main process has ended */
     AGENT_PROCESS_EMPTY,   /* run: nothing of its tree is left */
     AGENT_SIGNALLED,       /* run, signal, count, found: what a DO_SIGNAL hit */
+    AGENT_REMOTE_ANSWERED, /* run, text, token, outcome: what came of a DO_CANCEL_THERE */
     AGENT_DRAIN,           /* SIGTERM: refuse new runs, finish the rest */
     AGENT_TIME_PASSED
 };
@@ -148,6 +152,7 @@ struct agent_event {
     enum problem problem; /* process_opened: NONE, NOT_FOUND, FORBIDDEN */
     int signal;
     unsigned count, found;
+    enum remote_outcome outcome;
     uint32_t within; /* process_opened: pid of the nearest watched process that it descends
                         from, 0 if none */
     union {
@@ -191,6 +196,8 @@ enum agent_effect_kind {
     DO_OPEN_PROCESS,  /* run, target: watch this process */
     DO_CLOSE_PROCESS, /* run */
     DO_SIGNAL,        /* run, signal */
+    DO_CANCEL_THERE,  /* run, text (a link's id, "" of a stop target), token, remote; answered
+                         with these three, after remote.within at the latest */
     DO_ASK_CANCEL,    /* ask (the API's own number, or one with AGENT_ASK_INTERNAL), cancel */
     DO_PUBLISH,       /* root, record with `unrecorded`: Redis cannot record but may publish */
     DO_MOVED,         /* log + metrics: run, from, to, because */
@@ -219,7 +226,7 @@ enum agent_count {
 struct agent_effect {
     enum agent_effect_kind kind;
     uint64_t ask, token;
-    struct str root, run, client;
+    struct str root, run, client, text;
     struct cancel_record record;
     struct span grace;
     struct stop_target target;
@@ -234,6 +241,7 @@ struct agent_effect {
     union {                       /* the large ones: one of them at a time */
         struct store_call call;   /* DO_CALL */
         struct cancel_ask cancel; /* DO_ASK_CANCEL */
+        struct remote_ask remote; /* DO_CANCEL_THERE */
         struct agent_reply reply; /* DO_ANSWER */
     };
 };

@@ -37,6 +37,7 @@ enum {
     RETRY_MAX_MS = 2000,
     FOLLOW_AGAIN_MS = 1000,
     BLOCKED_AGAIN_MS = 1000, /* is the process still shared with innocent runs? */
+    UNREACHED_AGAIN_MS = 1000,
     RECONCILE_ROOT_MS = 1000,
     LINK_ID_LEN = 8,
     HOLDS_AGAIN_MS = 100 /* orders are read at most so often for hints */
@@ -97,10 +98,22 @@ struct agent_link {
     char id[LINK_ID_LEN + 1];
     bool is_written; /* Redis has it */
     bool is_acknowledged, is_asked;
-    char *to; /* "<root>[/<run>]" */
+    enum link_kind kind;
+    uint32_t attempts;    /* to cancel it, where it is not of the kind root; */
+    struct instant again; /* ... not before then */
+    char *to;
 };
 
-enum stage { STAGE_NONE, STAGE_NOTICE, STAGE_TERM, STAGE_KILL, STAGE_BLOCKED, STAGE_OVER };
+enum stage {
+    STAGE_NONE,
+    STAGE_NOTICE,
+    STAGE_CALL,      /* its agent was asked to cancel it */
+    STAGE_UNREACHED, /* ... and is asked again in a moment: nobody was there */
+    STAGE_TERM,
+    STAGE_KILL,
+    STAGE_BLOCKED,
+    STAGE_OVER
+};
 
 /* What is only needed until the start is answered. */
 struct start {
@@ -431,6 +444,8 @@ void process_exited(struct agent *agent, struct agent_run *run);
 void process_emptied(struct agent *agent, struct agent_run *run);
 void process_signalled(struct agent *agent, const struct agent_event *event);
 void process_exit_due(struct agent *agent, struct agent_run *run);
+void ladder_remote_answered(struct agent *agent, struct agent_run *run,
+                            const struct agent_event *event);
 
 /* ---- agent_end.c ---- */
 void end_asked(struct agent *agent, const struct agent_event *event);
@@ -523,6 +538,10 @@ void links_follow(struct agent *agent, struct agent_run *run);
 void links_resend(struct agent *agent, struct agent_run *run);
 void link_followed(struct agent *agent, struct open_ask *open, const struct cancel_result *result);
 bool links_are_done(const struct agent_run *run);
+/* One is open that must be followed from here; others a broker follows as well. */
+bool links_hold(const struct agent_run *run);
+void link_remote_answered(struct agent *agent, struct agent_run *run,
+                          const struct agent_event *event);
 
 /* ---- agent_cancel.c ---- */
 void cancel_asked(struct agent *agent, const struct agent_event *event);

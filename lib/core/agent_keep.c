@@ -257,7 +257,7 @@ static size_t packed_bytes(struct str id, struct str parents, const struct ask_s
     size_t bytes = 2 * id.len + parents.len + 1 + incarnation.len + start->meta.agent.len
                    + start->meta.thread.len + meta.len;
     for (size_t i = 0; i < start->stop_count; i++)
-        bytes += start->stop[i].token.len;
+        bytes += start->stop[i].token.len + start->stop[i].to.len + start->stop[i].headers.len;
     return bytes;
 }
 
@@ -275,8 +275,11 @@ static void pack_strings(struct agent_run *run, char *to, struct str id, struct 
     run->agent_name = pack(&to, start->meta.agent);
     run->thread = pack(&to, start->meta.thread);
     run->meta = pack(&to, meta);
-    for (size_t i = 0; i < start->stop_count; i++)
+    for (size_t i = 0; i < start->stop_count; i++) {
         run->stop[i].token = pack(&to, start->stop[i].token);
+        run->stop[i].to = pack(&to, start->stop[i].to);
+        run->stop[i].headers = pack(&to, start->stop[i].headers);
+    }
 }
 
 static void take_policy(struct agent_run *run, const struct ask_start *start,
@@ -427,7 +430,7 @@ void run_set_due(struct agent *agent, struct agent_run *run)
 static bool may_be_forgotten(const struct agent_run *run)
 {
     return run_is_over(run->state) && run->is_end_confirmed && run->calls == 0
-           && !run->process_is_open && !(run->is_told && !links_are_done(run));
+           && !run->process_is_open && !(run->is_told && links_hold(run));
 }
 
 bool run_forget_if_due(struct agent *agent, struct agent_run *run)

@@ -12,9 +12,10 @@ static struct span shorter(struct span grace, struct span cap)
 static struct span grace_of(const struct agent *agent, const struct agent_run *run,
                             const struct stop_target *target)
 {
-    struct span usual =
-        target->kind == STOP_NOTIFY ? agent->options.grace_notify : agent->options.grace_term;
-    return shorter(target->grace.ms >= 0 ? target->grace : usual, run->cap);
+    const struct span usual[] = {[STOP_NOTIFY] = agent->options.grace_notify,
+                                 [STOP_PROCESS] = agent->options.grace_term,
+                                 [STOP_HTTP] = agent->options.grace_http};
+    return shorter(target->grace.ms >= 0 ? target->grace : usual[target->kind], run->cap);
 }
 
 struct span ladder_notice_left(const struct agent *agent, const struct agent_run *run,
@@ -34,12 +35,15 @@ static void wait_for(struct agent *agent, struct agent_run *run, enum stage stag
     run_set_due(agent, run);
 }
 
+static bool may_signal(const struct agent *agent, const struct agent_run *run)
+{
+    return agent->options.mode != MODE_NOTIFY && run->process_is_open;
+}
+
 static bool has_target_left(const struct agent *agent, const struct agent_run *run)
 {
-    if (agent->options.mode == MODE_NOTIFY || !run->process_is_open)
-        return false;
     for (size_t i = run->step; i < run->stop_count; i++)
-        if (run->stop[i].kind == STOP_PROCESS)
+        if (run->stop[i].kind != STOP_PROCESS || may_signal(agent, run))
             return true;
     return false;
 }
@@ -72,6 +76,28 @@ static void notify(struct agent *agent, struct agent_run *run, struct span grace
     effect->record = run->box->record;
     effect->grace = grace;
     mark_delivered(agent, run);
+}
+
+/* ---- its agent's own protocol -------------------------------------------------------------- */
+/* Names the question: the life, and which of its targets. */
+static uint64_t call_name(const struct agent_run *run)
+{
+    return (uint64_t)run->epoch << 8 | run->step;
+}
+
+static void ask_agent(struct agent *agent, struct agent_run *run, const struct stop_target *target,
+                      struct span grace)
+{
+    struct agent_effect *effect = want(agent, DO_CANCEL_THERE);
+    effect->run = run->id;
+    effect->token = call_name(run);
+    effect->remote = (struct remote_ask){.kind = target->protocol,
+                                         .to = target->to,
+                                         .headers = target->headers,
+                                         .action = run->box->record.action,
+                                         .within = MILLIS(REMOTE_WITHIN_MS)};
+    if (grace.ms > 0)
+        effect->remote.within = shorter(effect->remote.within, grace);
 }
 
 /* ---- signals ------------------------------------------------------------------------------- */
@@ -173,20 +199,30 @@ static void wait_for_innocent(struct agent *agent, struct agent_run *run)
         wait_for(agent, run, STAGE_BLOCKED, MILLIS(BLOCKED_AGAIN_MS));
 }
 
+/* It is asked, by the notice or by its agent's own protocol. */
+static bool ask_to_stop(struct agent *agent, struct agent_run *run,
+                        const struct stop_target *target)
+{
+    struct span grace = grace_of(agent, run, target);
+    run->step++;
+    if (target->kind == STOP_HTTP)
+        ask_agent(agent, run, target, grace);
+    else
+        notify(agent, run, grace);
+    if (grace.ms == 0 && has_target_left(agent, run))
+        return false;
+    wait_for(agent, run, target->kind == STOP_HTTP ? STAGE_CALL : STAGE_NOTICE,
+             grace.ms > 0 ? grace : agent->options.kill_patience);
+    return true;
+}
+
 /* True: something was done, and its grace runs. */
 static bool take_step(struct agent *agent, struct agent_run *run)
 {
     const struct stop_target *target = &run->stop[run->step];
-    if (target->kind == STOP_NOTIFY) {
-        run->step++;
-        struct span grace = grace_of(agent, run, target);
-        notify(agent, run, grace);
-        if (grace.ms == 0 && has_target_left(agent, run))
-            return false;
-        wait_for(agent, run, STAGE_NOTICE, grace.ms > 0 ? grace : agent->options.kill_patience);
-        return true;
-    }
-    if (!has_target_left(agent, run)) {
+    if (target->kind != STOP_PROCESS)
+        return ask_to_stop(agent, run, target);
+    if (!may_signal(agent, run)) {
         run->step++;
         return false;
     }
@@ -218,6 +254,8 @@ void ladder_due(struct agent *agent, struct agent_run *run)
     run->ladder_due = INSTANT_NEVER;
     switch ((enum stage)run->stage) {
     case STAGE_NOTICE:
+    case STAGE_CALL:
+    case STAGE_UNREACHED:
     case STAGE_BLOCKED:
         climb(agent, run);
         break;
@@ -236,12 +274,70 @@ void ladder_due(struct agent *agent, struct agent_run *run)
 
 void ladder_hurry(struct agent *agent, struct agent_run *run)
 {
-    bool waits = run->stage == STAGE_NOTICE || run->stage == STAGE_TERM;
+    bool waits = run->stage == STAGE_NOTICE || run->stage == STAGE_CALL || run->stage == STAGE_TERM;
     if (!waits)
         return;
     struct instant due = instant_after(agent->now, run->cap);
     run->ladder_due = instant_first(run->ladder_due, due);
     run_set_due(agent, run);
+}
+
+/* ---- what its agent said ------------------------------------------------------------------- */
+/* That it is cancelled is its word, and stops no clock: a node that ignores the signal says so,
+ * too, and works on. Stopped is a run that has ended. */
+static void agent_obeyed(struct agent *agent, struct agent_run *run, bool is_cancelled)
+{
+    mark_delivered(agent, run);
+    if (!is_cancelled)
+        return;
+    if (run->story.acknowledged.ms == 0)
+        run->story.acknowledged = agent->wall;
+    report_later(agent, run, RUN_FLAG_ACKNOWLEDGED);
+}
+
+/* Nobody was there: without another target it counts as unresponsive, and is asked again. */
+static void agent_unreached(struct agent *agent, struct agent_run *run)
+{
+    run->step--;
+    give_up(agent, run, "its agent cannot be reached");
+    wait_for(agent, run, STAGE_UNREACHED, MILLIS(UNREACHED_AGAIN_MS));
+}
+
+/* What cannot be stopped in this way is stopped in the next one, at once. Without a next one the
+ * rest of the grace is for an end that may be on its way. */
+static void agent_failed(struct agent *agent, struct agent_run *run, enum remote_outcome outcome)
+{
+    if (has_target_left(agent, run))
+        climb(agent, run);
+    else if (outcome == REMOTE_UNREACHED)
+        agent_unreached(agent, run);
+}
+
+void ladder_remote_answered(struct agent *agent, struct agent_run *run,
+                            const struct agent_event *event)
+{
+    bool is_of_this_life = event->token >> 8 == run->epoch;
+    bool is_current = run->stage == STAGE_CALL && event->token == call_name(run);
+    if (!is_of_this_life || !run->is_told || !run_is_live(run->state))
+        return;
+    switch (event->outcome) {
+    case REMOTE_CANCELLED:
+    case REMOTE_ASKED:
+        agent_obeyed(agent, run, event->outcome == REMOTE_CANCELLED);
+        break;
+    case REMOTE_SUCCEEDED:
+    case REMOTE_FAILED:
+        end_send(agent, run, event->outcome == REMOTE_SUCCEEDED ? RUN_SUCCESS : RUN_ERROR, 0);
+        ladder_stop(agent, run);
+        break;
+    case REMOTE_NOT_HERE:
+    case REMOTE_REFUSED:
+    case REMOTE_SILENT:
+    case REMOTE_UNREACHED:
+        if (is_current)
+            agent_failed(agent, run, event->outcome);
+        break;
+    }
 }
 
 void ladder_stop(struct agent *agent, struct agent_run *run)

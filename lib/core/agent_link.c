@@ -11,6 +11,15 @@ bool links_are_done(const struct agent_run *run)
     return true;
 }
 
+/* A link of another kind is in the tree, for brokers; it is not worth a place here for ever. */
+bool links_hold(const struct agent_run *run)
+{
+    for (size_t i = 0; i < run->link_count; i++)
+        if (!run->links[i].is_acknowledged && run->links[i].kind == LINK_ROOT)
+            return true;
+    return false;
+}
+
 static void name_link(enum link_kind kind, struct str to, char out[LINK_ID_LEN + 1])
 {
     static const char digits[] = "0123456789abcdef";
@@ -31,13 +40,14 @@ static struct agent_link *find_link(struct agent_run *run, const char *id)
     return NULL;
 }
 
-static struct agent_link *add_link(struct agent_run *run, const char *id, struct str to)
+static struct agent_link *add_link(struct agent_run *run, const char *id,
+                                   const struct run_link *asked)
 {
     struct agent_link *link = find_link(run, id);
     if (link != NULL)
         return link;
     void *links = run->links;
-    char *copy = mem_copy(to);
+    char *copy = mem_copy(asked->to);
     if (copy == NULL
         || !mem_grow(&links, &run->link_room, sizeof *run->links, run->link_count + 1)) {
         mem_free(copy);
@@ -45,7 +55,7 @@ static struct agent_link *add_link(struct agent_run *run, const char *id, struct
     }
     run->links = links;
     link = &run->links[run->link_count++];
-    *link = (struct agent_link){.to = copy};
+    *link = (struct agent_link){.to = copy, .kind = asked->kind};
     memcpy(link->id, id, LINK_ID_LEN + 1);
     return link;
 }
@@ -64,7 +74,7 @@ static void write_link(struct agent *agent, struct agent_run *run, const struct 
                        enum call_kind kind, uint64_t ask)
 {
     const struct run_link encoded = {
-        .kind = LINK_ROOT, .to = str_of(link->to), .acknowledged = link->is_acknowledged};
+        .kind = link->kind, .to = str_of(link->to), .acknowledged = link->is_acknowledged};
     struct call about = {.kind = kind, .run = run, .ask = ask};
     memcpy(about.link_id, link->id, sizeof about.link_id);
     size_t len = agent->options.encode_link(&encoded, agent->scratch);
@@ -119,25 +129,55 @@ static void follow_locally(struct agent *agent, const struct agent_run *run,
         (void)cancel_here(agent, &record);
 }
 
+/* While one question is on its way there is no other. */
+static void follow_remote(struct agent *agent, struct agent_run *run, struct agent_link *link)
+{
+    if (!instant_reached(agent->now, link->again))
+        return;
+    struct str id = keep_str(agent, str_of(link->id));
+    struct agent_effect *effect = want(agent, DO_CANCEL_THERE);
+    effect->run = run->id;
+    effect->text = id;
+    effect->remote = (struct remote_ask){.kind = link->kind,
+                                         .to = str_of(link->to),
+                                         .action = run->box->record.action,
+                                         .within = MILLIS(REMOTE_WITHIN_MS)};
+    link->again = instant_after(agent->now, MILLIS(2 * REMOTE_WITHIN_MS));
+}
+
+/* When it is looked at next. */
+static struct instant follow_one(struct agent *agent, struct agent_run *run,
+                                 struct agent_link *link)
+{
+    if (link->kind != LINK_ROOT) {
+        follow_remote(agent, run, link);
+        return link->again;
+    }
+    if (!agent->is_linked)
+        follow_locally(agent, run, link);
+    else if (!link->is_asked)
+        follow(agent, run, link);
+    return instant_after(agent->now, MILLIS(FOLLOW_AGAIN_MS));
+}
+
 void links_follow(struct agent *agent, struct agent_run *run)
 {
     bool may_go_on = run->box != NULL && !run->is_isolated && run->box->record.hops < CAUSE_HOPS_MAX
                      && !str_is(run->box->record.by, "brakewire");
-    bool is_waiting = false;
     run->links_due = INSTANT_NEVER;
     for (size_t i = 0; may_go_on && i < run->link_count; i++) {
         struct agent_link *link = &run->links[i];
-        if (link->is_acknowledged)
-            continue;
-        is_waiting = true;
-        if (!agent->is_linked)
-            follow_locally(agent, run, link);
-        else if (!link->is_asked)
-            follow(agent, run, link);
+        if (!link->is_acknowledged)
+            run->links_due = instant_first(run->links_due, follow_one(agent, run, link));
     }
-    if (is_waiting)
-        run->links_due = instant_after(agent->now, MILLIS(FOLLOW_AGAIN_MS));
     run_set_due(agent, run);
+}
+
+static void link_done(struct agent *agent, struct agent_run *run, struct agent_link *link)
+{
+    link->is_acknowledged = true;
+    write_link(agent, run, link, CALL_LINK_DONE, 0);
+    root_quieten(agent, run->root);
 }
 
 void link_followed(struct agent *agent, struct open_ask *open, const struct cancel_result *result)
@@ -147,17 +187,34 @@ void link_followed(struct agent *agent, struct open_ask *open, const struct canc
         return;
     link->is_asked = false;
     bool is_accepted = result->problem == PROBLEM_NONE || result->problem == PROBLEM_NOT_CANCELABLE;
-    if (!is_accepted || link->is_acknowledged)
+    if (is_accepted && !link->is_acknowledged)
+        link_done(agent, open->run, link);
+}
+
+void link_remote_answered(struct agent *agent, struct agent_run *run,
+                          const struct agent_event *event)
+{
+    char id[LINK_ID_LEN + 1] = "";
+    memcpy(id, event->text.at, event->text.len < LINK_ID_LEN ? event->text.len : LINK_ID_LEN);
+    struct agent_link *link = find_link(run, id);
+    if (link == NULL || link->is_acknowledged || run->box == NULL)
         return;
-    link->is_acknowledged = true;
-    write_link(agent, open->run, link, CALL_LINK_DONE, 0);
-    root_quieten(agent, open->run->root);
+    if (remote_is_settled(event->outcome, run->box->record.at, agent->wall)) {
+        link_done(agent, run, link);
+        return;
+    }
+    link->again = instant_after(agent->now, remote_pause(link->attempts));
+    link->attempts++;
+    run->links_due = instant_first(run->links_due, link->again);
+    run_set_due(agent, run);
 }
 
 /* ---- the ask ------------------------------------------------------------------------------- */
 static const char *link_is_wrong(const struct run_link *link)
 {
     struct str rest = link->to;
+    if (link->kind != LINK_ROOT)
+        return rest.len > 0 && rest.len <= TEXT_MAX_BYTES ? NULL : "to: 1 to 1024 bytes";
     if (!id_is_valid(str_cut(&rest, '/')))
         return "to: <root> or <root>/<run>";
     if (rest.at != NULL && !id_is_valid(rest))
@@ -193,7 +250,7 @@ static void take_link(struct agent *agent, const struct agent_event *event, stru
         want_refusal(agent, event->ask, PROBLEM_FULL, "links");
         return;
     }
-    struct agent_link *link = add_link(run, id, event->link->link.to);
+    struct agent_link *link = add_link(run, id, &event->link->link);
     if (link == NULL) {
         want_refusal(agent, event->ask, PROBLEM_OVERLOADED, "no memory");
         return;
@@ -217,10 +274,6 @@ void link_asked(struct agent *agent, const struct agent_event *event)
     }
     if (!epoch_is_right(agent, run, event->ask, asked->epoch))
         return;
-    if (asked->link.kind != LINK_ROOT) {
-        want_refusal(agent, event->ask, PROBLEM_UNSUPPORTED, "kind: root");
-        return;
-    }
     const char *wrong = link_is_wrong(&asked->link);
     if (wrong != NULL) {
         want_refusal(agent, event->ask, PROBLEM_INVALID, wrong);

@@ -12,6 +12,8 @@ static const char *targets_are_wrong(const struct ask_start *start)
     if (start->stop_count > STOP_TARGETS_MAX)
         return "at most 4 stop targets";
     for (size_t i = 0; i < start->stop_count; i++) {
+        if (start->stop[i].kind == STOP_HTTP && start->stop[i].to.len == 0)
+            return "an http target needs its url";
         if (start->stop[i].kind != STOP_PROCESS)
             continue;
         if (start->stop[i].pid == 0)

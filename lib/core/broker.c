@@ -172,6 +172,9 @@ static void take_event(struct broker *b, const struct broker_event *event)
     case BROKER_CANCEL_ANSWERED:
         walk_cancelled(b, event->ask, event->result);
         break;
+    case BROKER_REMOTE_ANSWERED:
+        walk_remote_answered(b, event->ask, event->outcome);
+        break;
     case BROKER_CONFIRM_LOSSES:
         clear_confirm(b);
         break;

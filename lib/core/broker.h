@@ -8,6 +8,7 @@
 #define CORE_BROKER_H
 
 #include "core/cancels.h"
+#include "core/remote.h"
 #include "core/store_call.h"
 
 struct broker_options {
@@ -28,6 +29,7 @@ enum broker_event_kind {
     BROKER_LINK_DOWN,
     BROKER_ANSWER,          /* token, answer */
     BROKER_CANCEL_ANSWERED, /* ask, result: of a BROKER_DO_ASK_CANCEL (links, deadlines) */
+    BROKER_REMOTE_ANSWERED, /* ask, outcome: of a BROKER_DO_CANCEL_THERE */
     BROKER_CONFIRM_LOSSES,  /* an operator says: go on sweeping */
     BROKER_TIME_PASSED
 };
@@ -39,11 +41,14 @@ struct broker_event {
     bool lost;
     const struct store_answer *answer;
     const struct cancel_result *result;
+    enum remote_outcome outcome;
 };
 enum broker_effect_kind {
-    BROKER_DO_CALL,       /* token, call */
-    BROKER_DO_ASK_CANCEL, /* ask (own number), cancel */
-    BROKER_DO_LOG         /* because: one of broker_fact below; root, run, replica */
+    BROKER_DO_CALL,         /* token, call */
+    BROKER_DO_ASK_CANCEL,   /* ask (own number), cancel */
+    BROKER_DO_CANCEL_THERE, /* ask (own number), run, remote; answered after remote.within at the
+                               latest */
+    BROKER_DO_LOG           /* because: one of broker_fact below; root, run, replica */
 };
 enum broker_fact {
     FACT_REPLICA_SUSPECT, /* without a lease for one lease */
@@ -64,6 +69,7 @@ struct broker_effect {
     uint64_t token, ask;
     struct store_call call;
     struct cancel_ask cancel;
+    struct remote_ask remote;
     struct str root, run, replica;
     enum broker_fact fact;
 };

@@ -69,8 +69,10 @@ struct root_seen {      /* of a root with bans */
     struct link by_age;
     int64_t live;
     uint32_t bans;
-    bool settled;        /* nothing to do while `live` and `bans` stay as they are */
-    struct instant next; /* look again, unless settled */
+    bool settled;               /* nothing to do while `live` and `bans` stay as they are */
+    uint32_t remote_attempts;   /* to reach what its links lead to in other programs; */
+    struct instant remote_next; /* ... not before then */
+    struct instant next;        /* look again, unless settled */
 };
 
 struct walked_root {
@@ -89,6 +91,8 @@ struct following {                 /* a far cancel on its way */
     uint32_t epoch;
     char link_id[17];
     bool is_link;
+    enum link_kind kind;
+    struct wall cancelled;
     size_t to_len;
     char to[];
 };
@@ -165,6 +169,7 @@ void walk_begin(struct broker *b);
 void walk_answered(struct broker *b, const struct broker_call *call,
                    const struct store_answer *answer);
 void walk_cancelled(struct broker *b, uint64_t ask, const struct cancel_result *result);
+void walk_remote_answered(struct broker *b, uint64_t ask, enum remote_outcome outcome);
 void walk_forget(struct broker *b);
 void follow_deadline(struct broker *b, const struct tree *tree, const struct tree_run *run,
                      struct str root);

@@ -186,6 +186,7 @@ static struct following *following_new(struct broker *b, struct str root, struct
     memcpy(following->to, to.len > 0 ? to.at : "", to.len);
     following->to_len = to.len;
     following->is_link = link != NULL;
+    following->kind = link != NULL ? link->kind : LINK_ROOT;
     following->ask = ++b->last_ask;
     char *key = following->key;
     memcpy(key, root.at, root.len);
@@ -278,7 +279,7 @@ static void follow_link(struct broker *b, const struct tree_link *link, struct s
 static void acknowledge(struct broker *b, const struct following *following)
 {
     struct run_link link = {
-        .kind = LINK_ROOT, .to = {following->to, following->to_len}, .acknowledged = true};
+        .kind = following->kind, .to = {following->to, following->to_len}, .acknowledged = true};
     char *bytes = arena_take(&b->arena, MESSAGE_MAX_BYTES);
     size_t len = bytes != NULL ? b->options.encode_link(&link, bytes) : 0;
     if (len == 0)
@@ -293,6 +294,39 @@ static void acknowledge(struct broker *b, const struct following *following)
         .acknowledge = true,
     };
     broker_call(b, (struct broker_call){.purpose = FOR_NOTHING}, &call);
+}
+
+/* Its agentd asks at once; what it has not settled after a while is asked for from here. */
+static void call_there(struct broker *b, const struct tree_link *link, struct str root)
+{
+    struct following *following = following_new(b, root, link->from->id, link);
+    if (following == NULL)
+        return;
+    const struct cancel_record record = record_of(b, link->from->ban);
+    following->epoch = link->from->epoch;
+    following->cancelled = record.at;
+    broker_say(b, FACT_LINK_FOLLOWED, root, link->from->id, STR_NONE);
+    struct broker_effect *effect = broker_effect_add(b, BROKER_DO_CANCEL_THERE);
+    if (effect == NULL) {
+        following_free(b, following);
+        return;
+    }
+    effect->ask = following->ask;
+    effect->run = id_str(&following->run);
+    effect->remote = (struct remote_ask){.kind = link->kind,
+                                         .to = {following->to, following->to_len},
+                                         .action = record.action,
+                                         .within = MILLIS(REMOTE_WITHIN_MS)};
+}
+
+void walk_remote_answered(struct broker *b, uint64_t ask, enum remote_outcome outcome)
+{
+    struct following *following = map_find(&b->following, ask_key(&ask));
+    if (following == NULL)
+        return;
+    if (remote_is_settled(outcome, following->cancelled, b->wall))
+        acknowledge(b, following);
+    following_free(b, following);
 }
 
 void walk_cancelled(struct broker *b, uint64_t ask, const struct cancel_result *result)
@@ -348,8 +382,41 @@ static void publish_again(struct broker *b, const struct bans *bans, struct str 
         broker_say(b, FACT_PUBLISHED_AGAIN, root, STR_NONE, STR_NONE);
 }
 
+/* Links of runs that are only observed stay as they are. */
+static bool is_followed(const struct tree_link *link)
+{
+    bool is_observed = link->kind != LINK_ROOT && (link->from->flags & RUN_FLAG_OBSERVE) != 0;
+    return !link->acknowledged && link->from->ban != NULL && !is_observed;
+}
+
+/* What never answers is asked less and less often, as far as we remember. True: all is done. */
+static bool look_at_links(struct broker *b, const struct tree *tree, struct str root,
+                          struct root_seen *seen)
+{
+    bool settled = true, has_called = false;
+    bool may_call = seen == NULL || instant_reached(b->now, seen->remote_next);
+    for (size_t i = 0; i < tree->link_count; i++) {
+        const struct tree_link *link = &tree->link[i];
+        if (!is_followed(link))
+            continue;
+        settled = false;
+        if (link->kind == LINK_ROOT) {
+            follow_link(b, link, root);
+        } else if (may_call && !is_fresh(b, link->from->ban)) {
+            has_called = true;
+            call_there(b, link, root);
+        }
+    }
+    if (has_called && seen != NULL) {
+        int64_t rounds = remote_pause(seen->remote_attempts++).ms / 1000;
+        seen->remote_next = instant_after(b->now, MILLIS(rounds * b->options.retransmit_every.ms));
+    }
+    return settled;
+}
+
 /* False: something in it has not stopped yet. In mode observe nothing ever does. */
-static bool look_at(struct broker *b, const struct tree *tree, struct str root)
+static bool look_at(struct broker *b, const struct tree *tree, struct str root,
+                    struct root_seen *seen)
 {
     struct bans bans = {0};
     bool settled = true;
@@ -361,21 +428,14 @@ static bool look_at(struct broker *b, const struct tree *tree, struct str root)
         bans_add(&bans, run->ban);
     }
     publish_again(b, &bans, root);
-    for (size_t i = 0; i < tree->link_count; i++) {
-        const struct tree_link *link = &tree->link[i];
-        if (link->acknowledged || link->kind != LINK_ROOT || link->from->ban == NULL)
-            continue;
-        settled = false;
-        follow_link(b, link, root);
-    }
-    return settled;
+    return look_at_links(b, tree, root, seen) && settled;
 }
 
 static void tree_known(struct broker *b, const struct store_answer *answer)
 {
     const struct walked_root *root = &b->roots[b->roots_at++];
     struct root_seen *seen = seen_of(b, &root->root);
-    bool settled = answer->tree == NULL || look_at(b, answer->tree, id_str(&root->root));
+    bool settled = answer->tree == NULL || look_at(b, answer->tree, id_str(&root->root), seen);
     if (seen != NULL) {
         seen->settled = settled;
         seen->live = root->live;

@@ -5,6 +5,7 @@
  * and read as a reply of Redis is read. No assert of the core may fail, whatever the server says.
  */
 #include <assert.h>
+#include <stdio.h>
 
 #include "api/api_codec.h"
 #include "base/mem.h"
@@ -29,6 +30,11 @@ struct story {
     size_t open_count;
     uint64_t last_ask;
     bool linked;
+    struct { /* the last DO_CANCEL_THERE */
+        char name[RUN_ID_MAX + 1], link[24];
+        struct str run;
+        uint64_t token;
+    } asked;
 };
 
 static unsigned next(struct story *story)
@@ -43,10 +49,22 @@ static struct str next_id(struct story *story)
 
 /* ---- steps --------------------------------------------------------------------------------- */
 
+static void note_question(struct story *story, const struct agent_effect *effect)
+{
+    snprintf(story->asked.name, sizeof story->asked.name, "%.*s", (int)effect->run.len,
+             effect->run.at);
+    snprintf(story->asked.link, sizeof story->asked.link, "%.*s", (int)effect->text.len,
+             effect->text.len > 0 ? effect->text.at : "");
+    story->asked.run = str_of(story->asked.name);
+    story->asked.token = effect->token;
+}
+
 static void note_calls(struct story *story)
 {
     for (size_t i = 0; i < story->todo.count; i++) {
         const struct agent_effect *effect = &story->todo.item[i];
+        if (effect->kind == DO_CANCEL_THERE)
+            note_question(story, effect);
         if (effect->kind != DO_CALL || effect->token == TOKEN_BASE)
             continue;
         if (story->open_count == OPEN_MAX) /* nobody waits for the oldest any more */
@@ -135,6 +153,14 @@ static void ask_start(struct story *story)
         .on_client_gone = (enum on_client_gone)((more >> 4) % 2),
         .takeover = (more & 64) != 0,
     };
+    if ((more & 32) != 0) {
+        start.stop_count = 1;
+        start.stop[0] = (struct stop_target){.kind = STOP_HTTP,
+                                             .grace = {(int64_t)(more % 4) * 100 - 1},
+                                             .protocol = LINK_HTTP,
+                                             .to = STR("http://x"),
+                                             .headers = STR("A: b\n")};
+    }
     if ((more & 128) != 0 && start.run_id.len > 0)
         start.epoch = 1 + next(story) % 3;
     feed(story, (struct agent_event){.kind = AGENT_ASKED_START,
@@ -151,8 +177,10 @@ static void ask_about_a_run(struct story *story)
     uint32_t epoch = next(story) % 4;
     struct ask_ack ack = {.run = run, .epoch = epoch, .phase = (enum ack_phase)(epoch % 3)};
     struct ask_end end = {.run = run, .epoch = epoch, .state = ends[next(story) % 5]};
-    struct ask_link link = {
-        .run = run, .epoch = epoch, .link = {.kind = LINK_ROOT, .to = next_id(story)}};
+    struct ask_link link = {.run = run,
+                            .epoch = epoch,
+                            .link = {.kind = (enum link_kind)(next(story) % (LINK_HTTP + 1)),
+                                     .to = next_id(story)}};
     struct ask_fence fence = {
         .run = run, .epoch = epoch, .write_id = next_id(story), .bytes = STR("x")};
     struct cancel_ask cancel = {.run = run,
@@ -215,6 +243,17 @@ static void see_something(struct story *story)
                                      .caller = next_caller(story)});
 }
 
+/* Of the last question, as it may be; or of none that was ever put. */
+static void remote_answers(struct story *story)
+{
+    unsigned how = next(story);
+    feed(story, (struct agent_event){.kind = AGENT_REMOTE_ANSWERED,
+                                     .run = (how & 8) != 0 ? next_id(story) : story->asked.run,
+                                     .text = (how & 16) != 0 ? STR("x") : str_of(story->asked.link),
+                                     .token = story->asked.token ^ (how >> 5),
+                                     .outcome = (enum remote_outcome)(how % 8)});
+}
+
 static struct agent *make_agent(unsigned mode)
 {
     return agent_new(&(struct agent_options){
@@ -225,6 +264,7 @@ static struct agent *make_agent(unsigned mode)
         .lost_grace = SECONDS(5),
         .grace_notify = SECONDS(1),
         .grace_term = SECONDS(1),
+        .grace_http = SECONDS(1),
         .kill_patience = SECONDS(1),
         .remember = SECONDS(900),
         .tombstone_ttl = SECONDS(86400),
@@ -250,7 +290,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
 {
     static void (*const steps[])(struct story *story) = {
         answer_one, answer_one, answer_one,      answer_one, link_changes,  time_passes,
-        ask_start,  ask_start,  ask_about_a_run, see_cancel, see_something,
+        ask_start,  ask_start,  ask_about_a_run, see_cancel, see_something, remote_answers,
     };
     static struct story story;
     story = (struct story){.script = {.bytes = bytes, .len = len}, .now = {1000}};

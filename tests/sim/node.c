@@ -118,6 +118,8 @@ static void carry_out(struct sim *sim, struct node *node, const struct agent_eff
     case DO_SIGNAL:
         process_signalled_here(sim, node, effect->run, effect->signal);
         break;
+    case DO_CANCEL_THERE:
+        break;
     case DO_ASK_CANCEL:
         ask_soon(sim, node, &effect->cancel, effect->ask);
         break;
@@ -387,6 +389,7 @@ static struct agent *new_agent(struct sim *sim, const struct node *node)
         .lost_grace = SECONDS(5),
         .grace_notify = SECONDS(10),
         .grace_term = SECONDS(5),
+        .grace_http = SECONDS(5),
         .kill_patience = SECONDS(5),
         .remember = SECONDS(900),
         .tombstone_ttl = SECONDS(86400),

@@ -24,6 +24,7 @@ struct agent_options agent_world_options(void)
         .lost_grace = SECONDS(5),
         .grace_notify = SECONDS(10),
         .grace_term = SECONDS(5),
+        .grace_http = SECONDS(5),
         .kill_patience = SECONDS(5),
         .remember = SECONDS(900),
         .tombstone_ttl = SECONDS(86400),
@@ -186,6 +187,13 @@ static void tell(struct agent_world *world, const struct agent_effect *effect)
         break;
     case DO_SIGNAL:
         buf_addf(said, "signal %.*s %d\n", S(effect->run), effect->signal);
+        break;
+    case DO_CANCEL_THERE:
+        world->last_call = effect->token;
+        snprintf(world->last_link, sizeof world->last_link, "%.*s", S(effect->text));
+        buf_addf(said, "%s %s of %.*s at %.*s, within %lld\n", action_name(effect->remote.action),
+                 link_kind_name(effect->remote.kind), S(effect->run), S(effect->remote.to),
+                 (long long)effect->remote.within.ms);
         break;
     case DO_ASK_CANCEL:
         world->last_ask = effect->ask;
@@ -425,8 +433,23 @@ void world_ask_fence(struct agent_world *world, const char *client, const char *
 
 void world_ask_link(struct agent_world *world, const char *client, const char *run, const char *to)
 {
+    world_ask_link_of(world, client, run, LINK_ROOT, to);
+}
+
+void world_remote_says(struct agent_world *world, const char *run, enum remote_outcome outcome)
+{
+    world_feed(world, (struct agent_event){.kind = AGENT_REMOTE_ANSWERED,
+                                           .run = str_of(run),
+                                           .text = str_of(world->last_link),
+                                           .token = world->last_call,
+                                           .outcome = outcome});
+}
+
+void world_ask_link_of(struct agent_world *world, const char *client, const char *run,
+                       enum link_kind kind, const char *to)
+{
     struct ask_link link = {
-        .run = str_of(run), .epoch = 1, .link = {.kind = LINK_ROOT, .to = str_of(to)}};
+        .run = str_of(run), .epoch = 1, .link = {.kind = kind, .to = str_of(to)}};
     world_feed(world, (struct agent_event){.kind = AGENT_ASKED_LINK,
                                            .ask = 5,
                                            .caller = caller_named(client),

@@ -21,7 +21,9 @@ struct agent_world {
         enum store_op op;
         size_t item_count;
     } *open;
-    uint64_t last_ask; /* number of the last DO_ASK_CANCEL */
+    uint64_t last_ask;  /* number of the last DO_ASK_CANCEL */
+    uint64_t last_call; /* token, and link, of the last DO_CANCEL_THERE */
+    char last_link[24];
     char bytes[MESSAGE_MAX_BYTES];
 };
 
@@ -61,6 +63,10 @@ void world_ask_ack(struct agent_world *world, const char *client, const char *ru
 void world_ask_fence(struct agent_world *world, const char *client, const char *run,
                      const char *write_id);
 void world_ask_link(struct agent_world *world, const char *client, const char *run, const char *to);
+void world_ask_link_of(struct agent_world *world, const char *client, const char *run,
+                       enum link_kind kind, const char *to);
+/* What came of the last DO_CANCEL_THERE. */
+void world_remote_says(struct agent_world *world, const char *run, enum remote_outcome outcome);
 struct cancel_ask world_cancel_of(const char *run);
 void world_ask_cancel(struct agent_world *world, const char *client, struct cancel_ask cancel);
 void world_process(struct agent_world *world, enum agent_event_kind kind, const char *run);

@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include <cmocka.h>
 
@@ -105,6 +106,10 @@ static void note(struct world *world, const struct broker_effect *effect)
         buf_addf(said, "cancel %.*s/%.*s because %.*s by %.*s%s ask %u\n", (int)ask->root.len,
                  ask->root.at, (int)ask->run.len, ask->run.at, (int)ask->reason.len, ask->reason.at,
                  (int)ask->by.len, ask->by.at, ask->force ? " force" : "", (unsigned)effect->ask);
+        break;
+    case BROKER_DO_CANCEL_THERE:
+        buf_addf(said, "ask %s %.*s ask %u\n", link_kind_name(effect->remote.kind),
+                 (int)effect->remote.to.len, effect->remote.to.at, (unsigned)effect->ask);
         break;
     case BROKER_DO_LOG:
         buf_addf(said, "%s %.*s%.*s\n", broker_fact_text(effect->fact), (int)effect->replica.len,
@@ -716,6 +721,77 @@ static void a_link_that_nobody_carried_is_followed_and_acknowledged(void **state
     assert_true(tree.tree->link[0].acknowledged);
 }
 
+/* A tree "tree" of one run, with a link of the kind langgraph, cancelled. */
+static void cancel_with_a_remote_link(struct world *world, uint32_t flags)
+{
+    char bytes[MESSAGE_MAX_BYTES];
+    struct run_link link = {.kind = LINK_LANGGRAPH, .to = STR("http://far/threads/t/runs/r")};
+    link_up(world);
+    replica(world, 0, "here");
+    start(world, "here", "tree", "tree", flags, SPAN_NONE);
+    call(world, (struct store_call){.op = STORE_LINK,
+                                    .root = STR("tree"),
+                                    .run = STR("tree"),
+                                    .epoch = 1,
+                                    .link_id = STR("1"),
+                                    .link = {bytes, api_encode_link(&link, bytes)}});
+    cancel(world, "tree", "tree");
+}
+
+static const struct tree_link *only_link(struct world *world)
+{
+    struct store_answer tree =
+        call(world, (struct store_call){.op = STORE_TREE, .root = STR("tree")});
+    assert_int_equal(tree.tree->link_count, 1);
+    return &tree.tree->link[0];
+}
+
+static void a_link_into_another_program_is_left_to_its_agentd_at_first(void **state)
+{
+    struct world *world = *state;
+    cancel_with_a_remote_link(world, 0);
+    pass(world, 2000);
+    expect(world, "");
+    pass(world, 10000);
+    assert_non_null(strstr(world->said.bytes, "link followed tree\n"
+                                              "ask langgraph http://far/threads/t/runs/r ask 1\n"));
+    feed(world, (struct broker_event){
+                    .kind = BROKER_REMOTE_ANSWERED, .ask = 1, .outcome = REMOTE_CANCELLED});
+    settle(world);
+    assert_true(only_link(world)->acknowledged);
+    assert_int_equal(only_link(world)->kind, LINK_LANGGRAPH);
+}
+
+static void what_does_not_answer_is_asked_again_and_less_often(void **state)
+{
+    struct world *world = *state;
+    size_t asked = 0;
+    cancel_with_a_remote_link(world, 0);
+    for (int minute = 0; minute < 10; minute++)
+        for (int second = 0; second < 60; second++) {
+            buf_clear(&world->said);
+            pass(world, 1000);
+            const char *ask = world->said.len > 0 ? strstr(world->said.bytes, "runs/r ask ") : NULL;
+            if (ask == NULL)
+                continue;
+            asked++;
+            feed(world, (struct broker_event){.kind = BROKER_REMOTE_ANSWERED,
+                                              .ask = (uint64_t)strtoul(ask + strlen("runs/r ask "),
+                                                                       NULL, 10),
+                                              .outcome = REMOTE_UNREACHED});
+        }
+    assert_in_range(asked, 5, 12); /* of 120 looks */
+    assert_false(only_link(world)->acknowledged);
+}
+
+static void a_link_of_a_run_that_is_only_observed_is_not_followed(void **state)
+{
+    struct world *world = *state;
+    cancel_with_a_remote_link(world, RUN_FLAG_OBSERVE);
+    pass(world, 20000);
+    assert_true(world->said.len == 0 || strstr(world->said.bytes, "langgraph") == NULL);
+}
+
 static void a_root_whose_key_has_expired_leaves_the_list(void **state)
 {
     struct world *world = *state;
@@ -779,6 +855,9 @@ int main(void)
         STORY(a_deadline_is_kept_when_its_agentd_is_gone),
         STORY(a_cancel_is_published_again_until_its_scope_has_stopped),
         STORY(a_link_that_nobody_carried_is_followed_and_acknowledged),
+        STORY(a_link_into_another_program_is_left_to_its_agentd_at_first),
+        STORY(what_does_not_answer_is_asked_again_and_less_often),
+        STORY(a_link_of_a_run_that_is_only_observed_is_not_followed),
         STORY(a_root_whose_key_has_expired_leaves_the_list),
         STORY(trees_without_a_cancel_cost_next_to_nothing),
     };
