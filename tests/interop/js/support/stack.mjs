@@ -39,6 +39,33 @@ export async function startStack({ agentds = 1, environment = {} } = {}) {
   }
 }
 
+/** An agentd beside those of the stack, which may be killed: brakectl ends a stack that loses one.
+ *  → { socket, kill() (SIGKILL), stop() }; `socket`: a path to be used again after a kill;
+ *  `ready: false`: it has no Redis, and need only answer. */
+export async function startAgentd(stack, { socket = join(stack.folder, `own-${++others}.sock`), environment = {}, ready = true } = {}) {
+  const program = spawn(
+    join(bin, 'brakewire-agentd'),
+    [`--redis-url=unix://${stack.redis}`, `--socket=${socket}`, '--replica-prefix=o'],
+    { stdio: ['ignore', 'ignore', 'pipe'], env: { ...process.env, ...environment } },
+  )
+  let log = ''
+  program.stderr.on('data', (text) => { log = (log + text).slice(-10000) })
+  const ended = once(program, 'exit')
+  program.unref() // a test that failed before its stop() shall end all the same
+  program.stderr.unref()
+  const end = (signal) => () => {
+    program.ref()
+    return program.kill(signal) && ended
+  }
+  process.once('exit', end('SIGKILL'))
+  await until(async () => {
+    if (program.exitCode !== null) throw new Error(`brakewire-agentd ended with ${program.exitCode}: ${log}`)
+    return (await ask(socket, 'GET', ready ? '/readyz' : '/livez').catch(() => undefined))?.status === 200
+  }, { what: 'an agentd that answers' })
+  return { socket, kill: end('SIGKILL'), stop: end('SIGTERM') }
+}
+let others = 0
+
 /** One request. `where`: a URL, or the path of a Unix socket. → { status, headers, text, json } */
 export function ask(where, method, path, { body, token, headers = {} } = {}) {
   const to = where.startsWith('/') ? { socketPath: where } : new URL(where)

@@ -1,0 +1,76 @@
+// The hand-written types of clients/js: a program that uses them is checked by tsc in strict mode, and
+// so is that they promise what the modules export.
+import assert from 'node:assert/strict'
+import { mkdtemp, rm, symlink, writeFile } from 'node:fs/promises'
+import { spawnSync } from 'node:child_process'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { test } from 'node:test'
+
+import { source } from './support/stack.mjs'
+
+const modules = ['.', './context']
+
+const program = `
+import { CancelledError, type CancelAnswer, connect, currentRun, FencedError, FrozenError, type Run, start, withRun } from 'brakewire'
+import { A2A_EXTENSION, parse, toA2A, verify } from 'brakewire/context'
+
+export async function agent(headers: Record<string, string | string[] | undefined>): Promise<string> {
+  const run: Run = await start({ agent: 'x', headers, labels: { a: 'b' }, stop: [{ kind: 'notify', graceMs: 5 }] })
+  run.on('cancel', (reason) => console.log(reason.graceMs, reason.action satisfies 'interrupt' | 'rollback'))
+  const response = await fetch('http://localhost/', { signal: run.signal, headers: run.headers() })
+  const { granted, last } = await run.fence('w', new Uint8Array(3))
+  const answer: CancelAnswer = await run.cancelChildren({ reason: 'x', wait: 'stopped' })
+  if (run.signal.reason instanceof CancelledError) await run.ack('cleaned_up')
+  const { state } = await run.end(granted && last ? 'cancelled' : 'success')
+  const child = connect({ strict: true }).start({ parent: run, onLost: 'takeover' })
+  const error: unknown = new Error()
+  if (error instanceof FrozenError || error instanceof FencedError) console.log(error.code)
+  console.log(await withRun({}, async (inner) => inner.epoch + 1), currentRun()?.runId, (await child).path.length)
+  const message = toA2A(run.baggage, { messageId: 'm' })
+  console.log(message.messageId, message.extensions.includes(A2A_EXTENSION), parse(run.baggage).path, verify('', { k: 'v' }) === 'none')
+  return state + answer.cancelId + response.status
+}
+
+// @ts-expect-error there is no such state
+export const wrong = (run: Run) => run.end('finished')
+// @ts-expect-error there is no such policy
+export const wrongToo = () => start({ onEnd: 'explode' })
+`
+
+function tsc(folder) {
+  const compiler = join(source, 'tests/interop/js/node_modules/typescript/bin/tsc')
+  return spawnSync(process.execPath, [compiler, '-p', folder], { encoding: 'utf8' })
+}
+
+test('a program that uses the types is accepted, and one that misuses them is not', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'bw-types-'))
+  try {
+    await symlink(join(source, 'tests/interop/js/node_modules'), join(folder, 'node_modules'))
+    await writeFile(join(folder, 'package.json'), '{"type":"module"}')
+    await writeFile(join(folder, 'program.ts'), program)
+    await writeFile(join(folder, 'tsconfig.json'), JSON.stringify({
+      compilerOptions: {
+        strict: true, noEmit: true, module: 'nodenext', target: 'es2022', lib: ['es2022', 'esnext.disposable', 'dom', 'dom.iterable'],
+        types: ['node'], skipLibCheck: false, exactOptionalPropertyTypes: true,
+      },
+      files: ['program.ts'],
+    }))
+    const { status, stdout } = tsc(folder)
+    assert.equal(status, 0, stdout)
+  } finally {
+    await rm(folder, { recursive: true })
+  }
+})
+
+test('what a module exports has a type, and what has a type is exported', async () => {
+  const { readFileSync } = await import('node:fs')
+  const { exports } = JSON.parse(readFileSync(join(source, 'clients/js/package.json'), 'utf8'))
+  assert.deepEqual(Object.keys(exports).filter((name) => name !== './package.json').sort(), [...modules].sort())
+  for (const name of modules) {
+    const types = readFileSync(join(source, 'clients/js', exports[name].types), 'utf8')
+    const declared = [...types.matchAll(/^export (?:declare )?(?:class|function|const) (\w+)/gm)].map(([, word]) => word)
+    const real = Object.keys(await import(join('brakewire', name)))
+    assert.deepEqual([...new Set(declared)].sort(), real.sort(), name)
+  }
+})
