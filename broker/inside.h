@@ -7,6 +7,7 @@
  * listing.c    GET /v1/runs; tree_json.c trees and nodes as JSON
  * listeners.c  event streams; events.c GET /v1/events, and trees that somebody looks at
  * langgraph*.c what comes over HTTP from clients of LangGraph
+ * a2a.h        the face for clients of A2A
  * remotes.c    links that lead into other programs
  * orders.c     /v1/orders; audit.c who asked what; numbers.c metrics */
 #ifndef BROKER_INSIDE_H
@@ -43,6 +44,8 @@ struct read {
     struct link in_reads;
     struct brokerd *daemon;
     void (*release)(struct read *read); /* frees it and what it holds */
+    /* Answers that Redis cannot be read now; NULL: as a problem. */
+    void (*refuse)(struct read *read, const char *detail);
 };
 
 /* An event stream. What owns one begins with it. */
@@ -141,8 +144,11 @@ void asks_fini(struct brokerd *d);
 
 /* ---- routes.c, reads.c, listing.c ---------------------------------------------------------- */
 extern const struct http_server_events api_events;
-/* `bytes` of zeroed memory that begin with a struct read. NULL: it was answered: Redis is away, too
- * many reads are open, no memory. */
+/* `bytes` of zeroed memory that begin with a struct read. NULL: Redis is away, too many reads are
+ * open, no memory; it is for the caller to answer that. */
+void *read_make(struct brokerd *d, struct http_request *request, size_t bytes,
+                void (*release)(struct read *read), enum problem *problem, const char **detail);
+/* The same; NULL: it was answered. */
 void *read_open(struct brokerd *d, struct http_request *request, size_t bytes,
                 void (*release)(struct read *read));
 /* Sends its next call. A call that is not taken ends the read with 503. */

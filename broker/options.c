@@ -73,6 +73,12 @@ static const struct conf_option options[] = {
              "time, or 404"},
     {OPTION(langgraph_wait, CONF_SPAN), "30s", 100, 60000,
      .help = "LangGraph routes: how long wait=1 waits until all has stopped; then 202"},
+    {OPTION(a2a_url, CONF_TEXT), NULL, .unit = "URL",
+     .help = "where clients of A2A reach this broker, for its agent card: https://agents.example; "
+             "else http:// and the Host that they asked"},
+    {OPTION(a2a_wait, CONF_SPAN), "2s", 0, 60000,
+     .help = "how long a cancel over A2A waits for everything to stop; then the task is still "
+             "working, and its metadata says what is pending"},
     {OPTION(eviction_override, CONF_BOOL), "false",
      .help = "start although Redis may evict our keys (maxmemory-policy allkeys-*)"},
     {OPTION(log_level, CONF_CHOICE), "info", .choices = "error|warn|info|debug",
@@ -111,6 +117,14 @@ static bool is_octal(const char *mode)
 static bool is_for_everybody(const char *mode)
 {
     return (strtoul(mode, NULL, 8) & 02) != 0;
+}
+
+static bool is_http(const char *url)
+{
+    const char *host = strstr(url, "://");
+    size_t len = strlen(url);
+    bool has_scheme = strncmp(url, "http://", 7) == 0 || strncmp(url, "https://", 8) == 0;
+    return has_scheme && host[3] != '\0' && len <= 1024 && strpbrk(url, " \t\r\n\"") == NULL;
 }
 
 static bool is_namespace(const char *text)
@@ -169,6 +183,8 @@ static bool are_sound(const void *values, const char **why)
         *why = "namespace: 1 to 16 of a-z 0-9 -";
     else if (!id_is_valid(str_of(settings->id_prefix)) || strlen(settings->id_prefix) > PREFIX_MAX)
         *why = "id_prefix: 1 to 32 of A-Z a-z 0-9 _ -";
+    else if (is_said(settings->a2a_url) && !is_http(settings->a2a_url))
+        *why = "a2a_url: http:// or https://, a host, and no blanks";
     else if ((*why = host_list_fault(settings->call_hosts)) == NULL)
         *why = fault_of_redis(settings);
     return *why == NULL;

@@ -16,6 +16,8 @@ struct settings { /* texts are owned by it; NULL where nothing was said */
     struct span lease, lost_grace, sweep, retransmit;
     struct span tombstone_ttl, sse_heartbeat;
     int64_t audit_max, max_waits;
+    char *a2a_url;
+    struct span a2a_wait;
     int durability;
     int64_t durable_replicas;
     struct span durable_timeout;

@@ -12,26 +12,35 @@ static void read_hung_up(struct pending *pending)
     (void)pending; /* its request is NULL now: whoever goes on sees it */
 }
 
-void *read_open(struct brokerd *d, struct http_request *request, size_t bytes,
-                void (*release)(struct read *read))
+void *read_make(struct brokerd *d, struct http_request *request, size_t bytes,
+                void (*release)(struct read *read), enum problem *problem, const char **detail)
 {
-    if (!d->linked || d->read_count >= READS_MAX) {
-        api_problem(request, d->linked ? PROBLEM_OVERLOADED : PROBLEM_UNAVAILABLE,
-                    d->linked ? "too many reads are open" : "the connection to Redis is down",
-                    NULL);
+    struct read *read = NULL;
+    *problem = d->linked ? PROBLEM_OVERLOADED : PROBLEM_UNAVAILABLE;
+    *detail = d->linked ? "too many reads are open" : "the connection to Redis is down";
+    if (!d->linked || d->read_count >= READS_MAX)
         return NULL;
-    }
-    struct read *read = mem_new(bytes);
-    if (read == NULL) {
-        api_problem(request, PROBLEM_OVERLOADED, "out of memory", NULL);
+    *detail = "out of memory";
+    read = mem_new(bytes);
+    if (read == NULL)
         return NULL;
-    }
     read->pending = (struct pending){request, read_hung_up};
     read->daemon = d;
     read->release = release;
     list_add_last(&d->reads, &read->in_reads);
     d->read_count++;
     http_request_own(request, read);
+    return read;
+}
+
+void *read_open(struct brokerd *d, struct http_request *request, size_t bytes,
+                void (*release)(struct read *read))
+{
+    enum problem problem;
+    const char *detail;
+    void *read = read_make(d, request, bytes, release, &problem, &detail);
+    if (read == NULL)
+        api_problem(request, problem, detail, NULL);
     return read;
 }
 
@@ -44,7 +53,9 @@ void read_end(struct read *read)
 
 static void refuse(struct read *read, const char *detail)
 {
-    if (read->pending.request != NULL)
+    if (read->pending.request != NULL && read->refuse != NULL)
+        read->refuse(read, detail);
+    else if (read->pending.request != NULL)
         api_problem(read->pending.request, PROBLEM_UNAVAILABLE, detail, NULL);
     read_end(read);
 }

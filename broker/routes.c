@@ -1,5 +1,6 @@
 /* The API: cancels, and what is answered at once. */
 #include "base/mem.h"
+#include "broker/a2a.h"
 #include "broker/inside.h"
 #include "broker/langgraph.h"
 #include "io/redis_url.h"
@@ -205,7 +206,7 @@ static const struct api_route routes[] = {
 
 static void on_request(void *owner, struct http_request *request)
 {
-    if (!langgraph_serves(owner, request))
+    if (!a2a_serves(owner, request) && !langgraph_serves(owner, request))
         api_route(request, routes, sizeof routes / sizeof routes[0], owner);
 }
 

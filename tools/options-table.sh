@@ -9,17 +9,17 @@ build=$1
 rows() { # program, its column
     # As it is for a system service, not for the person who builds.
     env -u XDG_RUNTIME_DIR "$build/bin/$1" --help | awk -v column="$2" '
-        /^ *(-[a-z], )?--[a-z-]+/ {
+        /^ *(-[a-z], )?--[a-z0-9-]+/ {
             name = $NF
             sub(/^--/, "", name)
             sub(/=.*/, "", name)
             gsub(/-/, "_", name)
             getline help
-            if (getline facts <= 0 || facts !~ /; BRAKEWIRE_[A-Z_]+\)$|^ *\(BRAKEWIRE_[A-Z_]+\)$/)
+            if (getline facts <= 0 || facts !~ /; BRAKEWIRE_[A-Z0-9_]+\)$|^ *\(BRAKEWIRE_[A-Z0-9_]+\)$/)
                 next # --help, --config and their like: not options of the file
             gsub(/^ +/, "", help)
             gsub(/\|/, "\\|", help)
-            gsub(/^ *\(|;? *BRAKEWIRE_[A-Z_]+\)$/, "", facts)
+            gsub(/^ *\(|;? *BRAKEWIRE_[A-Z0-9_]+\)$/, "", facts)
             fallback = ""
             if (match(facts, /;? *default [^;]*$/)) {
                 fallback = substr(facts, RSTART, RLENGTH)

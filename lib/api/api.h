@@ -35,6 +35,8 @@ void api_route(struct http_request *request, const struct api_route *routes, siz
 
 /* Does `path` have the form of `pattern`? What stands for {id} goes into `part`, unchecked. */
 bool api_path_fits(const char *pattern, struct str path, struct str part[API_PARTS_MAX]);
+/* 405; allowed: as in Allow. */
+void api_refuse_method(struct http_request *request, const char *allowed);
 
 /* The body, an object; an empty body is an empty object. The caller owes json_decref().
  * NULL: answered, 400 not JSON (or nested too deep), 422 not an object, 503 no memory. */

@@ -37,7 +37,7 @@ static bool parts_are_ids(struct http_request *request, const struct str part[AP
     return true;
 }
 
-static void refuse_method(struct http_request *request, const char *allowed)
+void api_refuse_method(struct http_request *request, const char *allowed)
 {
     json_t *body =
         json_pack("{s:s, s:s, s:i, s:s, s:o}", "type", "about:blank", "title",
@@ -72,7 +72,7 @@ void api_route(struct http_request *request, const struct api_route *routes, siz
         return;
     }
     if (used > 0)
-        refuse_method(request, allowed);
+        api_refuse_method(request, allowed);
     else
         api_problem(request, PROBLEM_NOT_FOUND, "no such path", NULL);
 }

@@ -118,7 +118,7 @@ struct job *job_new(struct cancels *c, const struct cancel_ask *ask)
     job->forced = ask->force;
     /* What a link leads to is in the scope for good: nothing may start below it later, though it is
      * over now. */
-    job->even_if_over = ask->force && ask->hops > 0;
+    job->even_if_over = ask->even_if_over || (ask->force && ask->hops > 0);
     list_init(&job->scopes);
     list_add_last(&c->jobs, &job->in_jobs);
     return job;
@@ -422,6 +422,11 @@ enum err cancels_step(struct cancels *c, const struct cancels_event *event,
 struct instant cancels_deadline(const struct cancels *cancels)
 {
     return cancels->due;
+}
+
+bool cancels_are_settled(const struct cancels *cancels)
+{
+    return loss_is_settled(cancels);
 }
 
 struct cancels *cancels_new(const struct cancels_options *options)

@@ -26,6 +26,7 @@ struct cancel_ask {
     struct span timeout;
     bool remember_unknown; /* if_unknown = remember: leave a tombstone */
     bool force;            /* a link or a re-assertion: tombstone in `root` without asking find */
+    bool even_if_over;     /* ban a run that has ended, too: nothing may go on from it later */
     bool dry_run;
     int64_t expect_at_most; /* -1: any number */
     bool include_self;
@@ -118,6 +119,9 @@ struct cancels_options {
 };
 
 struct cancels;
+/* False: Redis has forgotten lately, and not everything alive has said again that it is. Until then
+ * what it does not hold proves nothing. */
+bool cancels_are_settled(const struct cancels *cancels);
 struct cancels *cancels_new(const struct cancels_options *options); /* NULL: no memory */
 void cancels_free(struct cancels *cancels);
 /* Everything in `todo` is valid until the next step. Effects must be carried out before the answer

@@ -23,6 +23,14 @@ bool id_is_valid(struct str text)
     return true;
 }
 
+bool alias_is_valid(struct str text)
+{
+    for (size_t i = 0; i < text.len; i++)
+        if (text.at[i] <= ' ' || text.at[i] > '~')
+            return false;
+    return text.len >= 1 && text.len <= ALIAS_MAX;
+}
+
 bool id_parse(struct str text, struct run_id *out)
 {
     if (!id_is_valid(text))

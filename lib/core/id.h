@@ -24,6 +24,9 @@ struct run_id {
 };
 
 bool id_is_valid(struct str text);
+/* What another protocol calls a run: 1..ALIAS_MAX visible ASCII characters. */
+enum { ALIAS_MAX = 128 };
+bool alias_is_valid(struct str text);
 /* False, and out untouched, unless id_is_valid(). */
 bool id_parse(struct str text, struct run_id *out);
 struct str id_str(const struct run_id *id); /* lends */

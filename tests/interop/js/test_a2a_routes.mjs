@@ -1,0 +1,173 @@
+// The A2A face of the broker, asked by the SDKs that people use: 1.0 and 0.3, JSON-RPC and REST.
+import assert from 'node:assert/strict'
+import { after, before, describe, test } from 'node:test'
+import { TaskState } from '@a2a-js/sdk'
+import { ClientFactory, JsonRpcTransportFactory, RestTransportFactory } from '@a2a-js/sdk/client'
+import {
+  ClientFactory as OldFactory, JsonRpcTransportFactory as OldJsonRpc, RestTransportFactory as OldRest,
+} from 'a2a-sdk-0.3/client'
+import { ask, startStack, until } from './support/stack.mjs'
+import { startRun } from './support/runs.mjs'
+
+const uri = 'https://brakewire.dev/a2a/ext/run-context/v1'
+let stack
+before(async () => { stack = await startStack({ agentds: 2 }) })
+after(() => stack.stop())
+
+const { TASK_STATE_WORKING, TASK_STATE_CANCELED, TASK_STATE_COMPLETED } = TaskState
+const now = { working: TASK_STATE_WORKING, canceled: TASK_STATE_CANCELED, completed: TASK_STATE_COMPLETED }
+const old = { working: 'working', canceled: 'canceled', completed: 'completed' }
+
+const factories = { JSONRPC: JsonRpcTransportFactory, 'HTTP+JSON': RestTransportFactory }
+const oldFactories = { JSONRPC: OldJsonRpc, 'HTTP+JSON': OldRest }
+
+/** Only the interfaces of one version, so that the client has no choice. */
+async function cardFor(version, binding) {
+  const card = (await ask(stack.broker, 'GET', '/.well-known/agent-card.json')).json
+  const of = (one) => one.protocolVersion === version && one.protocolBinding === binding
+  return { ...card, supportedInterfaces: card.supportedInterfaces.filter(of) }
+}
+
+const of13 = (version, binding) => async () => new ClientFactory({
+  transports: [new factories[binding]({ legacyCompat: { enabled: version === '0.3' } })],
+}).createFromAgentCard(await cardFor(version, binding))
+
+const of03 = (binding) => async () => new OldFactory({
+  transports: [new oldFactories[binding]()], preferredTransports: [binding],
+}).createFromUrl(stack.broker)
+
+/** What an event of either SDK says of the task. */
+function eventOf(event) {
+  const it = event.payload?.value ?? event
+  return { kind: event.payload?.$case ?? event.kind, id: it.taskId ?? it.id, state: it.status.state, last: it.final, ours: it.metadata?.[uri] }
+}
+
+const clients = [
+  { name: 'SDK 1.3, 1.0, JSON-RPC', open: of13('1.0', 'JSONRPC'), words: now, again: 'task' },
+  { name: 'SDK 1.3, 1.0, REST', open: of13('1.0', 'HTTP+JSON'), words: now, again: 'task' },
+  { name: 'SDK 1.3, 0.3, JSON-RPC', open: of13('0.3', 'JSONRPC'), words: now, again: 'error' },
+  { name: 'SDK 1.3, 0.3, REST', open: of13('0.3', 'HTTP+JSON'), words: now, again: 'error' },
+  { name: 'SDK 0.3, JSON-RPC', open: of03('JSONRPC'), words: old, again: 'error' },
+  { name: 'SDK 0.3, REST', open: of03('HTTP+JSON'), words: old, again: 'error' },
+]
+
+function asks({ name, open, words, again }) {
+  describe(name, () => {
+    let client
+    before(async () => { client = await open() })
+    const get = (id) => client.getTask({ id })
+    const cancel = (id) => client.cancelTask({ id })
+    const stateOf = async (id) => (await get(id)).status.state
+    const notCancelable = /not cancelable|cannot be canceled/i
+
+    test('a task is working, then canceled, and nothing below it is left', async () => {
+      const run = await startRun(stack.agentds[0], { thread_id: 'talk-7' })
+      const child = await startRun(stack.agentds[1], { root: run.id, parent: run.id })
+      const seen = await get(run.id)
+      assert.equal(seen.id, run.id)
+      assert.equal(seen.contextId, 'talk-7')
+      assert.equal(seen.status.state, words.working)
+      const [task] = await Promise.all([cancel(run.id), run.obey(), child.obey()])
+      assert.equal(task.status.state, words.canceled)
+      assert.equal(task.metadata[uri].cancel, 'stopped')
+      assert.equal(task.metadata[uri].acked, 2)
+      assert.equal(await stateOf(run.id), words.canceled)
+    })
+
+    test('a second cancel', async () => {
+      const run = await startRun(stack.agentds[1])
+      await Promise.all([cancel(run.id), run.obey()])
+      if (again === 'task') assert.equal((await cancel(run.id)).status.state, words.canceled)
+      else await assert.rejects(cancel(run.id), notCancelable)
+    })
+
+    test('two cancels at once both get the task, and it is told once', async () => {
+      const run = await startRun(stack.agentds[0])
+      const [one, two] = await Promise.all([cancel(run.id), cancel(run.id), run.obey()])
+      assert.equal(one.status.state, words.canceled)
+      assert.equal(two.status.state, words.canceled)
+    })
+
+    test('who does not stop in time is working, and says what is pending', async () => {
+      const run = await startRun(stack.agentds[1])
+      const child = await startRun(stack.agentds[0], { root: run.id, parent: run.id })
+      const [task] = await Promise.all([cancel(run.id), run.obey()])
+      assert.equal(task.status.state, words.working)
+      const { cancel: said, acked, pending, cancel_id: id } = task.metadata[uri]
+      assert.deepEqual({ said, acked, pending, id }, { said: 'requested', acked: 1, pending: 1, id: `${run.id}.${run.id}` })
+      await child.end('success')
+      await until(async () => await stateOf(run.id) === words.canceled)
+    })
+
+    test('a task that has ended is not cancelable', async () => {
+      const run = await startRun(stack.agentds[0])
+      await run.end('success')
+      await assert.rejects(cancel(run.id), notCancelable)
+      assert.equal(await stateOf(run.id), words.completed)
+    })
+
+    test('an unknown task is not found', async () => {
+      await assert.rejects(cancel('nobody-has-seen-this'), /not found/i)
+      await assert.rejects(get('an id that no run can have'), /not found/i)
+    })
+
+    test('a subscription tells the task, its changes, and ends with it', async () => {
+      const run = await startRun(stack.agentds[1])
+      const events = []
+      let opened
+      const open = new Promise((good) => { opened = good })
+      const heard = (async () => {
+        for await (const event of client.resubscribeTask({ id: run.id })) {
+          events.push(eventOf(event))
+          opened()
+        }
+      })()
+      await open
+      await Promise.all([cancel(run.id), run.obey()])
+      await heard
+      assert.equal(events[0].kind, 'task')
+      assert.equal(events[0].state, words.working)
+      const last = events.at(-1)
+      assert.match(last.kind, /^status-?update$/i)
+      assert.equal(last.id, run.id)
+      assert.equal(last.state, words.canceled)
+      assert.equal(last.ours.cancel, 'stopped')
+    })
+
+    test('who stops listening cancels nothing', async () => {
+      const run = await startRun(stack.agentds[0])
+      for await (const event of client.resubscribeTask({ id: run.id })) {
+        assert.equal(eventOf(event).state, words.working)
+        break
+      }
+      await run.end('success') // would be recorded as cancelled, had anybody cancelled it
+      assert.equal(await stateOf(run.id), words.completed)
+    })
+
+    test('there is nothing to subscribe to in a task that is over', async () => {
+      const run = await startRun(stack.agentds[0])
+      await run.end('success')
+      const all = async () => {
+        const seen = []
+        for await (const event of client.resubscribeTask({ id: run.id })) seen.push(eventOf(event))
+        return seen
+      }
+      if (again === 'task') await assert.rejects(all(), /is over/)
+      else assert.deepEqual((await all()).map(({ kind, state }) => [kind, state]), [['task', words.completed]])
+    })
+  })
+}
+
+// A cancel that is not obeyed takes its two seconds: all of them at once.
+describe('by every client', { concurrency: true }, () => clients.forEach(asks))
+
+test('the extension is answered when it was asked for', async () => {
+  const run = await startRun(stack.agentds[0])
+  const body = { jsonrpc: '2.0', id: 1, method: 'GetTask', params: { id: run.id } }
+  const asked = (headers) => ask(stack.broker, 'POST', '/a2a', { body, headers })
+  const echo = async (headers) => (await asked(headers)).headers
+  assert.equal((await echo({ 'a2a-version': '1.0', 'a2a-extensions': `https://other.example/x, ${uri}` }))['a2a-extensions'], uri)
+  assert.equal((await echo({ 'x-a2a-extensions': uri }))['x-a2a-extensions'], uri)
+  assert.equal((await echo({ 'a2a-version': '1.0' }))['a2a-extensions'], undefined)
+  await run.end('success')
+})
