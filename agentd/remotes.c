@@ -10,9 +10,10 @@ static void on_answered(void *owner, const struct remote_name *name, enum remote
                         const char *why)
 {
     struct agentd *d = owner;
-    log_info("agent was asked to cancel", "run=%s%s%s outcome=%s%s%s%s", name->run,
-             name->link[0] != '\0' ? " link=" : "", name->link, remote_outcome_name(outcome),
-             why != NULL ? " because=\"" : "", why != NULL ? why : "", why != NULL ? "\"" : "");
+    log_line(outcome == REMOTE_SENT ? LOG_DEBUG : LOG_INFO, "agent was asked to cancel",
+             "run=%s%s%s outcome=%s%s%s%s", name->run, name->link[0] != '\0' ? " link=" : "",
+             name->link, remote_outcome_name(outcome), why != NULL ? " because=\"" : "",
+             why != NULL ? why : "", why != NULL ? "\"" : "");
     feed_soon(d, (struct agent_event){.kind = AGENT_REMOTE_ANSWERED,
                                       .run = str_of(name->run),
                                       .text = str_of(name->link),

@@ -10,9 +10,9 @@ static void on_answered(void *owner, const struct remote_name *name, enum remote
                         const char *why)
 {
     struct brokerd *d = owner;
-    log_info("agent was asked to cancel", "run=%s outcome=%s%s%s%s", name->run,
-             remote_outcome_name(outcome), why != NULL ? " because=\"" : "", why != NULL ? why : "",
-             why != NULL ? "\"" : "");
+    log_line(outcome == REMOTE_SENT ? LOG_DEBUG : LOG_INFO, "agent was asked to cancel",
+             "run=%s outcome=%s%s%s%s", name->run, remote_outcome_name(outcome),
+             why != NULL ? " because=\"" : "", why != NULL ? why : "", why != NULL ? "\"" : "");
     feed_core(d, (struct broker_event){
                      .kind = BROKER_REMOTE_ANSWERED, .ask = name->token, .outcome = outcome});
 }

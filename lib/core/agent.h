@@ -135,7 +135,8 @@ enum agent_event_kind {
     AGENT_PROCESS_EXITED,  /* run: its main process has ended */
     AGENT_PROCESS_EMPTY,   /* run: nothing of its tree is left */
     AGENT_SIGNALLED,       /* run, signal, count, found: what a DO_SIGNAL hit */
-    AGENT_REMOTE_ANSWERED, /* run, text, token, outcome: what came of a DO_CANCEL_THERE */
+    AGENT_REMOTE_ANSWERED, /* run, text, token, outcome: what came of a DO_CANCEL_THERE, first
+                              perhaps REMOTE_SENT */
     AGENT_DRAIN,           /* SIGTERM: refuse new runs, finish the rest */
     AGENT_TIME_PASSED
 };

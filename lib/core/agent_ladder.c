@@ -321,6 +321,7 @@ void ladder_remote_answered(struct agent *agent, struct agent_run *run,
     if (!is_of_this_life || !run->is_told || !run_is_live(run->state))
         return;
     switch (event->outcome) {
+    case REMOTE_SENT:
     case REMOTE_CANCELLED:
     case REMOTE_ASKED:
         agent_obeyed(agent, run, event->outcome == REMOTE_CANCELLED);

@@ -197,7 +197,8 @@ void link_remote_answered(struct agent *agent, struct agent_run *run,
     char id[LINK_ID_LEN + 1] = "";
     memcpy(id, event->text.at, event->text.len < LINK_ID_LEN ? event->text.len : LINK_ID_LEN);
     struct agent_link *link = find_link(run, id);
-    if (link == NULL || link->is_acknowledged || run->box == NULL)
+    bool is_news = link != NULL && !link->is_acknowledged && event->outcome != REMOTE_SENT;
+    if (!is_news || run->box == NULL)
         return;
     if (remote_is_settled(event->outcome, run->box->record.at, agent->wall)) {
         link_done(agent, run, link);

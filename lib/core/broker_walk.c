@@ -322,7 +322,7 @@ static void call_there(struct broker *b, const struct tree_link *link, struct st
 void walk_remote_answered(struct broker *b, uint64_t ask, enum remote_outcome outcome)
 {
     struct following *following = map_find(&b->following, ask_key(&ask));
-    if (following == NULL)
+    if (following == NULL || outcome == REMOTE_SENT)
         return;
     if (remote_is_settled(outcome, following->cancelled, b->wall))
         acknowledge(b, following);

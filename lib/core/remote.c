@@ -5,10 +5,11 @@
 const char *remote_outcome_name(enum remote_outcome outcome)
 {
     static const char *const names[] = {
-        [REMOTE_CANCELLED] = "cancelled", [REMOTE_ASKED] = "asked",
-        [REMOTE_SUCCEEDED] = "succeeded", [REMOTE_FAILED] = "failed",
-        [REMOTE_NOT_HERE] = "not_here",   [REMOTE_REFUSED] = "refused",
-        [REMOTE_SILENT] = "silent",       [REMOTE_UNREACHED] = "unreached",
+        [REMOTE_SENT] = "sent",           [REMOTE_CANCELLED] = "cancelled",
+        [REMOTE_ASKED] = "asked",         [REMOTE_SUCCEEDED] = "succeeded",
+        [REMOTE_FAILED] = "failed",       [REMOTE_NOT_HERE] = "not_here",
+        [REMOTE_REFUSED] = "refused",     [REMOTE_SILENT] = "silent",
+        [REMOTE_UNREACHED] = "unreached",
     };
     assert((int)outcome >= 0 && outcome <= REMOTE_UNREACHED);
     return names[outcome];

@@ -9,6 +9,7 @@
 
 /* What came of one question. Never "stopped": no protocol of these can promise that. */
 enum remote_outcome {
+    REMOTE_SENT,      /* the question is written to its socket; the answer follows */
     REMOTE_CANCELLED, /* it says that it is cancelled */
     REMOTE_ASKED,     /* it has taken the wish; the work goes on as far as it says */
     REMOTE_SUCCEEDED, /* had ended well by itself before */

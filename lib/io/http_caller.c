@@ -26,8 +26,9 @@ struct call {
     struct link in_calls; /* `waiting` or `open` of its caller */
     struct http_caller *caller;
     enum call_state state;
-    unsigned handles; /* the timer, and a name that is looked up: they know our address */
-    http_called done;
+    unsigned handles;       /* the timer, and a name that is looked up: they know our address */
+    bool was_sent, is_told; /* `sent` was called for it */
+    const struct http_called *called;
     void *owner;
     uv_timer_t deadline;
     uv_getaddrinfo_t lookup;
@@ -119,11 +120,9 @@ static void look_later(struct http_caller *caller);
 
 static void answer(struct call *call, const struct http_outcome *outcome)
 {
-    http_called done = call->done;
-    void *owner = call->owner;
     struct http_outcome kept = *outcome;
     look_later(call->caller);
-    done(owner, &kept); /* the call lives on: its timer closes in a later turn */
+    call->called->done(call->owner, &kept); /* it lives on: its timer closes in a later turn */
 }
 
 static void fail(struct call *call, enum err err, const char *why)
@@ -272,6 +271,19 @@ static size_t take_bytes(char *bytes, size_t size, size_t count, void *owner)
     return buf_add(&call->body, bytes, size * count) == ERR_OK ? size * count : 0;
 }
 
+/* Headers that went out are the only sign of it; what libcurl calls us from, it may not be called
+ * from. A body follows at once: "Expect:" is never sent. */
+static int on_traffic(CURL *easy, curl_infotype kind, char *bytes, size_t len, void *owner)
+{
+    struct call *call = owner;
+    (void)easy, (void)bytes, (void)len;
+    if (kind == CURLINFO_HEADER_OUT && !call->was_sent) {
+        call->was_sent = true;
+        look_later(call->caller);
+    }
+    return 0;
+}
+
 static bool add_header(struct call *call, const char *line)
 {
     struct curl_slist *longer = curl_slist_append(call->headers, line);
@@ -303,6 +315,9 @@ static void set_up(struct call *call)
     curl_easy_setopt(easy, CURLOPT_PROXY, ""); /* that of the environment is not for us */
     curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
     curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L);
+    curl_easy_setopt(easy, CURLOPT_VERBOSE, 1L);
+    curl_easy_setopt(easy, CURLOPT_DEBUGFUNCTION, on_traffic);
+    curl_easy_setopt(easy, CURLOPT_DEBUGDATA, call);
     curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, call->why);
     curl_easy_setopt(easy, CURLOPT_HTTPHEADER, call->headers);
     curl_easy_setopt(easy, CURLOPT_USERAGENT, "brakewire");
@@ -463,11 +478,26 @@ static void answer_the_failed(struct http_caller *caller)
     }
 }
 
+static void tell_the_sent(struct http_caller *caller)
+{
+    LIST_EACH (at, then, &caller->open) {
+        struct call *call = LIST_OWNER(at, struct call, in_calls);
+        if (!call->was_sent || call->is_told)
+            continue;
+        call->is_told = true;
+        call->called->sent(call->owner);
+        if (caller->is_closing)
+            return;
+    }
+}
+
 static void on_later(uv_idle_t *idle)
 {
     struct http_caller *caller = idle->data;
     uv_idle_stop(idle);
     answer_the_failed(caller);
+    if (!caller->is_closing)
+        tell_the_sent(caller);
     for (struct call *call; !caller->is_closing && (call = next_call(caller)) != NULL;)
         start(call);
 }
@@ -568,13 +598,13 @@ static void queue(struct http_caller *caller, struct call *call, struct span wit
 }
 
 enum err http_caller_call(struct http_caller *caller, const struct http_errand *errand,
-                          http_called done, void *owner)
+                          const struct http_called *called, void *owner)
 {
     assert(!caller->is_closing);
     struct call *call = call_new(caller, errand);
     if (call == NULL)
         return ERR_NOMEM;
-    call->done = done;
+    call->called = called;
     call->owner = owner;
     queue(caller, call, errand->within);
     return ERR_OK;

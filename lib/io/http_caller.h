@@ -42,10 +42,14 @@ struct http_outcome {
     struct str body;
     const char *why; /* for a person, with an error */
 };
-typedef void (*http_called)(void *owner, const struct http_outcome *outcome);
-/* Copies the errand. `done` comes once, from the loop, never from within. ERR_NOMEM: then not. */
+struct http_called {
+    void (*sent)(
+        void *owner); /* the request is written to the socket; perhaps never, before done */
+    void (*done)(void *owner, const struct http_outcome *outcome); /* once */
+};
+/* Copies the errand. Both come from the loop, never from within. ERR_NOMEM: then nothing comes. */
 enum err http_caller_call(struct http_caller *caller, const struct http_errand *errand,
-                          http_called done, void *owner) MUST_CHECK;
+                          const struct http_called *called, void *owner) MUST_CHECK;
 
 /* Is it an http or https URL, without a user in it, to a host of the list? NULL, or what is wrong
  * with it, for a person. Of a name only the name is looked at. */

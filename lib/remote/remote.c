@@ -54,6 +54,8 @@ static void conclude(struct talk *talk, enum remote_outcome outcome, const char 
 
 /* ---- calls --------------------------------------------------------------------------------- */
 static void on_outcome(void *owner, const struct http_outcome *outcome);
+static void on_sent(void *owner);
+static const struct http_called called = {on_sent, on_outcome};
 
 struct request {
     const char *method;
@@ -78,7 +80,7 @@ static enum err send_request(struct talk *talk, struct request *request)
         .within = time_left(talk),
     };
     enum err err =
-        fits ? http_caller_call(talk->remote->caller, &errand, on_outcome, talk) : ERR_NOMEM;
+        fits ? http_caller_call(talk->remote->caller, &errand, &called, talk) : ERR_NOMEM;
     buf_fini(&request->url);
     buf_fini(&request->headers);
     buf_fini(&request->body);
@@ -315,6 +317,15 @@ static enum remote_outcome of_error(enum err err)
     default:
         return REMOTE_UNREACHED;
     }
+}
+
+static void on_sent(void *owner)
+{
+    const struct talk *talk = owner;
+    struct remote *remote = talk->remote;
+    struct remote_name name = talk->name;
+    if (talk->step == STEP_CANCEL)
+        remote->answered(remote->owner, &name, REMOTE_SENT, NULL);
 }
 
 static void on_outcome(void *owner, const struct http_outcome *outcome)

@@ -23,6 +23,7 @@ enum err remote_open(uv_loop_t *loop, const struct host_list *hosts, remote_answ
 void remote_close(struct remote *remote);
 
 /* Copies both. One answer comes, from the loop, never from within: after ask->within at the latest.
+ * Before it, perhaps, REMOTE_SENT comes as well.
  * ERR_NOMEM: then none comes. */
 enum err remote_cancel(struct remote *remote, const struct remote_ask *ask,
                        const struct remote_name *name) MUST_CHECK;

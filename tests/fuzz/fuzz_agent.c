@@ -247,11 +247,12 @@ static void see_something(struct story *story)
 static void remote_answers(struct story *story)
 {
     unsigned how = next(story);
-    feed(story, (struct agent_event){.kind = AGENT_REMOTE_ANSWERED,
-                                     .run = (how & 8) != 0 ? next_id(story) : story->asked.run,
-                                     .text = (how & 16) != 0 ? STR("x") : str_of(story->asked.link),
-                                     .token = story->asked.token ^ (how >> 5),
-                                     .outcome = (enum remote_outcome)(how % 8)});
+    feed(story,
+         (struct agent_event){.kind = AGENT_REMOTE_ANSWERED,
+                              .run = (how & 8) != 0 ? next_id(story) : story->asked.run,
+                              .text = (how & 16) != 0 ? STR("x") : str_of(story->asked.link),
+                              .token = story->asked.token ^ (how >> 5),
+                              .outcome = (enum remote_outcome)(how % (REMOTE_UNREACHED + 1))});
 }
 
 static struct agent *make_agent(unsigned mode)

@@ -78,6 +78,18 @@ static void what_an_agent_says_is_acknowledged_and_not_stopped(void **state)
     world_expect(&world, "end r/r epoch 1 cancelled story\n");
 }
 
+/* Many answer only when they have stopped. */
+static void what_was_sent_is_delivered_though_no_answer_came(void **state)
+{
+    (void)state;
+    cancel_with(0);
+    world_forget(&world);
+    world_remote_says(&world, "r", REMOTE_SENT);
+    world_expect(&world, "report r r:1:2\n");
+    world_ask_end(&world, "ann", "r", 1, RUN_CANCELLED);
+    assert_int_equal(world_view(&world, "r").story.by, STOPPED_BY_NOTICE);
+}
+
 /* Its node ignores the signal: 204, and it runs on. */
 static void an_agent_that_says_so_and_works_on_is_unresponsive(void **state)
 {
@@ -314,6 +326,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         IN_ENFORCE(what_an_agent_says_is_acknowledged_and_not_stopped),
+        IN_ENFORCE(what_was_sent_is_delivered_though_no_answer_came),
         IN_ENFORCE(an_agent_that_says_so_and_works_on_is_unresponsive),
         IN_ENFORCE(it_is_killed_when_it_can_be),
         IN_ENFORCE(what_cannot_be_cancelled_is_signalled_at_once),
