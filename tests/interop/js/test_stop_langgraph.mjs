@@ -37,9 +37,19 @@ test('a cancel stops the run on whichever replica it is', async () => {
     const answer = await cancel(brake)
     assert.equal(answer.status, 200)
     assert.equal(answer.json.complete, true)
-    assert.equal((await node(brake)).state, 'cancelled')
+    const ended = await node(brake)
+    assert.equal(ended.state, 'cancelled')
+    assert.equal(ended.stop.by, 'notice')
     await until(async () => (await client.runs.get(thread, run)).status === 'interrupted')
   }
+})
+
+test('a cancel at the agentd of the other replica stops it', async () => {
+  const { brake } = await begin(replicas[0], {})
+  const { root } = await node(brake)
+  const answer = await ask(stack.agentds[1], 'POST', `/v1/runs/${brake}/cancel`, { body: { root, wait: 'stopped' } })
+  assert.equal(answer.json.complete, true, answer.text)
+  assert.equal((await node(brake)).state, 'cancelled')
 })
 
 test('LangGraph alone: the cancel at the other replica finds nothing, and the run runs on', async () => {
