@@ -67,6 +67,6 @@ if ! is_made "$js" "$js_stamp"; then
     echo "$js_stamp" >"$js/stamp"
 fi
 # Node looks for packages beside and above a file.
-for folder in tests/interop/js clients/js; do
+for folder in tests/interop/js clients/js examples/agents; do
     [ ! -d "$top/$folder" ] || ln -sfnr "$js/node_modules" "$top/$folder/node_modules"
 done
