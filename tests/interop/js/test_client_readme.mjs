@@ -75,6 +75,18 @@ test('context without a client', async () => {
   assert.deepEqual(JSON.parse(out), ['root.x', 5, { name: 'search', arguments: {}, _meta: { baggage: 'brakewire=1.me' } }])
 })
 
+test('LangGraph.js', async () => {
+  const before = `import { Annotation, START, StateGraph } from '@langchain/langgraph'
+    import { SqliteSaver } from '@langchain/langgraph-checkpoint-sqlite'
+    import { currentRun } from 'brakewire'
+    const input = { done: '' }
+    const saver = SqliteSaver.fromConnString(':memory:')
+    const builder = new StateGraph(Annotation.Root({ done: Annotation() }))
+      .addNode('work', async () => ({ done: currentRun().runId })).addEdge(START, 'work')`
+  const { state, thread_id: thread } = await look(await runs(block('protect('), before, 'console.log(state.done)'))
+  assert.deepEqual([state, thread], ['success', 't-1'])
+})
+
 test('no block is left out', () => {
   assert.equal(used.size, blocks.length)
 })

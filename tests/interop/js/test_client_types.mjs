@@ -9,10 +9,11 @@ import { test } from 'node:test'
 
 import { source } from './support/stack.mjs'
 
-const modules = ['.', './context']
+const modules = ['.', './context', './langgraph']
 
 const program = `
 import { CancelledError, type CancelAnswer, connect, currentRun, FencedError, FrozenError, type Run, start, withRun } from 'brakewire'
+import { protect } from 'brakewire/langgraph'
 import { A2A_EXTENSION, parse, toA2A, verify } from 'brakewire/context'
 
 export async function agent(headers: Record<string, string | string[] | undefined>): Promise<string> {
@@ -29,6 +30,7 @@ export async function agent(headers: Record<string, string | string[] | undefine
   console.log(await withRun({}, async (inner) => inner.epoch + 1), currentRun()?.runId, (await child).path.length)
   const message = toA2A(run.baggage, { messageId: 'm' })
   console.log(message.messageId, message.extensions.includes(A2A_EXTENSION), parse(run.baggage).path, verify('', { k: 'v' }) === 'none')
+  console.log(protect({ invoke: async () => 1, stream: async () => 1, name: 'x' }, () => ({ agent: 'y' })).name)
   return state + answer.cancelId + response.status
 }
 
@@ -38,21 +40,37 @@ export const wrong = (run: Run) => run.end('finished')
 export const wrongToo = () => start({ onEnd: 'explode' })
 `
 
+// The libraries' own types are not ours to check.
+const withLibraries = `
+import { type BaseCheckpointSaver, MessagesAnnotation, START, StateGraph } from '@langchain/langgraph'
+import { fenced, node, protect } from 'brakewire/langgraph'
+
+export async function graph(saver: BaseCheckpointSaver) {
+  const own = node(async (state: typeof MessagesAnnotation.State, { signal }, run) => {
+    console.log(signal.aborted, run.runId)
+    return { messages: state.messages }
+  })
+  const built = new StateGraph(MessagesAnnotation).addNode('own', own).addEdge(START, 'own')
+  const { messages } = await protect(built.compile({ checkpointer: fenced(saver) }), { labels: { a: 'b' } }).invoke({ messages: [] })
+  return messages.length
+}
+`
+
 function tsc(folder) {
   const compiler = join(source, 'tests/interop/js/node_modules/typescript/bin/tsc')
   return spawnSync(process.execPath, [compiler, '-p', folder], { encoding: 'utf8' })
 }
 
-test('a program that uses the types is accepted, and one that misuses them is not', async () => {
+async function check(text, skipLibCheck) {
   const folder = await mkdtemp(join(tmpdir(), 'bw-types-'))
   try {
     await symlink(join(source, 'tests/interop/js/node_modules'), join(folder, 'node_modules'))
     await writeFile(join(folder, 'package.json'), '{"type":"module"}')
-    await writeFile(join(folder, 'program.ts'), program)
+    await writeFile(join(folder, 'program.ts'), text)
     await writeFile(join(folder, 'tsconfig.json'), JSON.stringify({
       compilerOptions: {
         strict: true, noEmit: true, module: 'nodenext', target: 'es2022', lib: ['es2022', 'esnext.disposable', 'dom', 'dom.iterable'],
-        types: ['node'], skipLibCheck: false, exactOptionalPropertyTypes: true,
+        types: ['node'], skipLibCheck, exactOptionalPropertyTypes: true,
       },
       files: ['program.ts'],
     }))
@@ -61,7 +79,11 @@ test('a program that uses the types is accepted, and one that misuses them is no
   } finally {
     await rm(folder, { recursive: true })
   }
-})
+}
+
+test('a program that uses the types is accepted, and one that misuses them is not', () => check(program, false))
+
+test('so is one that uses them with the libraries that they are for', () => check(withLibraries, true))
 
 test('what a module exports has a type, and what has a type is exported', async () => {
   const { readFileSync } = await import('node:fs')
