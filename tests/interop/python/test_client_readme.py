@@ -104,3 +104,22 @@ async def test_the_fence(stack: Stack) -> None:
     await run_example(example("run.fence"), run=run, save=save, state="after")
     assert saved == ["before"]
     await run.end("cancelled")
+
+
+async def test_langgraph(stack: Stack) -> None:
+    from langgraph.checkpoint.memory import InMemorySaver
+    from langgraph.graph import START, StateGraph
+
+    runs: list[Any] = []
+
+    async def node(state: dict[str, str]) -> dict[str, str]:
+        runs.append(brakewire.current_run())
+        return {"answer": "42"}
+
+    builder: Any = StateGraph(dict)
+    builder.add_node("node", node)
+    builder.add_edge(START, "node")
+    left = await run_example(example("brakewire.langgraph"), builder=builder, saver=InMemorySaver(), question={})
+    assert left["result"] == {"answer": "42"}
+    seen = ask(stack.broker, "GET", f"/v1/runs/{runs[0].run_id}").json
+    assert (seen["agent"], seen["thread_id"], seen["state"]) == ("researcher", "t-1", "success")

@@ -62,7 +62,8 @@ class StartOptions(TypedDict, total=False):
     stop: Sequence[Mapping[str, Any]]
     collateral: str
     multitask_strategy: str
-    aliases: Sequence[str]
+    aliases: Mapping[str, str]
+    """Other names of it, by protocol: {"a2a": task id}."""
     linked_from: str
     retry_of: str
     resumed_from: str

@@ -53,8 +53,8 @@ class Cancel:
         return f"{text}: {self.reason}" if self.reason else text
 
 
-class BrakewireError(Exception):
-    """Anything that Brakewire raises."""
+class BrakewireError(RuntimeError):
+    """Anything that Brakewire raises. A RuntimeError, which retry policies (LangGraph) do not try again."""
 
 
 class Malformed(BrakewireError, ValueError):
