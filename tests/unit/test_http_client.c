@@ -221,8 +221,11 @@ static void whoever_takes_too_long_is_given_up(void **state)
         call(scene, (struct http_call){.method = "GET", .path = "/never", .timeout = MILLIS(50)}),
         ERR_TIMEOUT);
     assert_non_null(strstr(scene->why, scene->path));
-    assert_int_equal(stream(scene, "/endless", MILLIS(50)), ERR_TIMEOUT);
-    assert_true(scene->pieces > 0);
+    /* However slow the machine is: some time is long enough to hear something. */
+    for (int64_t ms = 50; scene->pieces == 0; ms *= 2) {
+        assert_true(ms < 10000);
+        assert_int_equal(stream(scene, "/endless", MILLIS(ms)), ERR_TIMEOUT);
+    }
 }
 
 static void nobody_there_is_said_with_the_place(void **state)

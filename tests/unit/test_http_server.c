@@ -223,8 +223,8 @@ static void get(struct scene *scene, int fd, const char *path)
 static bool heard(struct scene *scene, int fd, const char *wanted)
 {
     char bytes[4096];
-    ssize_t n = recv(fd, bytes, sizeof bytes, 0);
-    if (n > 0)
+    ssize_t n;
+    while ((n = recv(fd, bytes, sizeof bytes, 0)) > 0) /* all that is there: turns may be slow */
         buf_add(&scene->got, bytes, (size_t)n);
     bool ended = n == 0 || (n < 0 && errno != EAGAIN);
     if (wanted == NULL)
