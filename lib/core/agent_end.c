@@ -204,6 +204,42 @@ void end_abandoned(struct agent *agent, struct agent_run *run, uint32_t epoch)
     call->record = record;
 }
 
+/* ---- lost, and then the loss is lost ------------------------------------------------------- */
+/* The state of one that may be taken over is for its next life to write. */
+static bool is_lost_for_good(const struct agent_run *run)
+{
+    return run->state == RUN_LOST && !run->is_fenced && run->is_in_map
+           && (run->flags & RUN_FLAG_LOST_TAKEOVER) == 0;
+}
+
+bool lost_is_proven_dead(const struct agent_run *run)
+{
+    return is_lost_for_good(run) && (run->flags & RUN_FLAG_GONE) != 0;
+}
+
+/* A Redis that has forgotten that the run was declared lost thinks that it lives here, and nobody
+ * else would ever end it. One that knows says `already`. */
+void lost_is_to_be_ended(struct agent_run *run)
+{
+    if (run->asked == RUN_NONE)
+        run->asked = RUN_ERROR;
+    run->ended_here = true;
+    run->is_end_confirmed = false;
+}
+
+void lost_is_gone(struct agent *agent, struct agent_run *run)
+{
+    if (run->state != RUN_LOST || run->is_fenced)
+        return;
+    report_later(agent, run, RUN_FLAG_GONE);
+    if (run->is_confirmed || !is_lost_for_good(run))
+        return;
+    lost_is_to_be_ended(run);
+    if (agent->is_linked)
+        end_resend(agent, run);
+}
+
+/* ---- again --------------------------------------------------------------------------------- */
 /* What Redis never had is asserted first; what it may have is ended, and asserted when unknown. A
  * link that was promised while Redis was away comes before the end: a ban finds it either way. */
 void end_resend(struct agent *agent, struct agent_run *run)
@@ -287,8 +323,10 @@ static void ended_before(struct agent *agent, struct call *call, const struct st
         run->state = answer->state;
         run->finished = answer->finished_anyway;
     }
-    if (run->state == RUN_LOST)
+    if (run->state == RUN_LOST) {
+        run->is_confirmed = true; /* it is there: it was declared lost */
         report_later(agent, run, RUN_FLAG_GONE);
+    }
     answer_end(agent, run, call->ask, is_repeat ? PROBLEM_NONE : PROBLEM_OVER);
 }
 
@@ -384,8 +422,7 @@ static bool is_an_end(enum run_state state)
 
 static void end_again(struct agent *agent, struct agent_run *run, const struct agent_event *event)
 {
-    if (run->state == RUN_LOST && !run->is_fenced)
-        report_later(agent, run, RUN_FLAG_GONE);
+    lost_is_gone(agent, run);
     ladder_stop(agent, run);
     answer_end(agent, run, event->ask,
                run->asked == event->end->state ? PROBLEM_NONE : PROBLEM_OVER);

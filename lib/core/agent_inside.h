@@ -454,6 +454,10 @@ void end_send(struct agent *agent, struct agent_run *run, enum run_state state, 
 /* Nobody carries it any more, and nobody will. */
 void end_abandoned(struct agent *agent, struct agent_run *run, uint32_t epoch);
 void end_resend(struct agent *agent, struct agent_run *run); /* at link-up */
+/* A run that was declared lost is dead now, by its process or by its client's word. */
+void lost_is_gone(struct agent *agent, struct agent_run *run);
+bool lost_is_proven_dead(const struct agent_run *run);
+void lost_is_to_be_ended(struct agent_run *run);
 void end_answered(struct agent *agent, struct call *call, const struct store_answer *answer);
 void finish(struct agent *agent, struct agent_run *run, enum run_state state,
             enum run_state finished, const char *because);

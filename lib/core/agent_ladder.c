@@ -362,8 +362,8 @@ static void end_stopped(struct agent *agent, struct agent_run *run)
 {
     if (run_is_live(run->state))
         end_send(agent, run, is_being_stopped(agent, run) ? RUN_CANCELLED : RUN_ERROR, 0);
-    else if (run->state == RUN_LOST && !run->is_fenced)
-        report_later(agent, run, RUN_FLAG_GONE);
+    else
+        lost_is_gone(agent, run);
     ladder_stop(agent, run);
 }
 

@@ -221,6 +221,8 @@ static void forget_confirmations(struct agent *agent)
         run->reported = 0;
         bool is_ours_to_say = run->ended_here && !run->is_fenced;
         run->is_end_confirmed = run->is_end_confirmed && !is_ours_to_say;
+        if (lost_is_proven_dead(run))
+            lost_is_to_be_ended(run);
         for (size_t i = 0; i < run->link_count; i++)
             run->links[i].is_written = false;
     }

@@ -295,6 +295,63 @@ static void a_run_declared_lost_is_killed_and_reported_gone(void **state)
                          "report r r:1:42\n");
 }
 
+static void declared_lost(const char *run)
+{
+    world_start(&world, "ann", run, "");
+    world_pass(&world, 36001);
+    world_say_items(&world, STORE_RECONCILE,
+                    (struct store_item){.verdict = SAID_OVER, .state = RUN_LOST, .epoch = 1});
+    world_forget(&world);
+}
+
+/* Redis thinks again that it lives, here, and nobody else would ever end it. */
+static void a_redis_that_forgot_that_a_run_was_lost_is_told_its_end(void **state)
+{
+    (void)state;
+    declared_lost("r");
+    world_ask_end(&world, "ann", "r", 1, RUN_SUCCESS);
+    world_link_down(&world);
+    world_forget(&world);
+    world_link_up(&world, "server2", "g2");
+    world_expect(&world, "generation\n"
+                         "replica_add\n"
+                         "end r/r epoch 1 error banning story\n"
+                         "lease g2\n");
+    world_say(&world, STORE_END, (struct store_answer){.verdict = SAID_ENDED, .state = RUN_ERROR});
+    assert_int_equal(world_view(&world, "r").state, RUN_ERROR);
+}
+
+/* An end would be a lie while it is still being stopped. */
+static void what_was_lost_and_is_not_dead_yet_ends_when_it_is(void **state)
+{
+    (void)state;
+    declared_lost("r");
+    world_link_down(&world);
+    world_link_up(&world, "server2", "g2");
+    assert_int_equal(world_open(&world, STORE_END), 0);
+    world_forget(&world);
+    world_ask_end(&world, "ann", "r", 1, RUN_SUCCESS);
+    world_expect(&world, "end r/r epoch 1 error banning story\n"
+                         "answer 2: over r epoch 1 lost cancel r.r by brakewire\n");
+    world_say(&world, STORE_END, (struct store_answer){.verdict = SAID_ALREADY, .state = RUN_LOST});
+    world_expect(&world, "report r r:1:42\n");
+}
+
+static void one_that_may_be_taken_over_is_ended_by_its_next_life(void **state)
+{
+    (void)state;
+    struct ask_start start = world_start_of("r", "");
+    start.on_lost = ON_LOST_TAKEOVER;
+    world_started(&world, "ann", start);
+    world_pass(&world, 36001);
+    world_say_items(&world, STORE_RECONCILE,
+                    (struct store_item){.verdict = SAID_OVER, .state = RUN_LOST, .epoch = 1});
+    world_ask_end(&world, "ann", "r", 1, RUN_SUCCESS);
+    world_link_down(&world);
+    world_link_up(&world, "server2", "g2");
+    assert_int_equal(world_open(&world, STORE_END), 0);
+}
+
 /* Stopped by a cancel that never was recorded. */
 static void an_end_that_nobody_had_asked_for_is_told_until_it_is_taken(void **state)
 {
@@ -535,6 +592,9 @@ int main(void)
         T(a_run_asserted_below_a_ban_is_told),
         T(a_fenced_run_stops_and_ends_nothing),
         T(a_run_declared_lost_is_killed_and_reported_gone),
+        T(a_redis_that_forgot_that_a_run_was_lost_is_told_its_end),
+        T(what_was_lost_and_is_not_dead_yet_ends_when_it_is),
+        T(one_that_may_be_taken_over_is_ended_by_its_next_life),
         T(an_end_that_nobody_had_asked_for_is_told_until_it_is_taken),
         T(a_run_that_may_return_is_asserted),
         T(unknown_to_a_redis_that_lost_nothing_is_forgotten),
