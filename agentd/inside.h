@@ -129,6 +129,7 @@ struct start_room {
     struct work_room work[STOP_TARGETS_MAX];
     char path[PATH_MAX_BYTES + 1]; /* of a claimed path that had to be put together */
     struct str others;             /* incoming baggage, to be passed on but for our members */
+    char alias[sizeof "a2a:" + ALIAS_MAX];
 };
 bool request_start(struct agentd *d, struct http_request *request, const json_t *body,
                    struct ask_start *out, struct start_room *room);

@@ -121,13 +121,36 @@ static bool names_a_run(struct str text, bool alone)
     return id_is_valid(root) && (rest.at == NULL ? alone : id_is_valid(rest));
 }
 
+/* Those that somebody asks for: the tasks of A2A. */
+static bool take_aliases(const json_t *aliases, struct ask_start *out, struct start_room *room,
+                         struct api_fault *fault)
+{
+    struct names {
+        struct str a2a;
+    } names = {STR_NONE};
+    static const struct api_member members[] = {
+        {API_FIELD(struct names, a2a), .type = API_TEXT, .min = 1, .max = ALIAS_MAX},
+    };
+    if (!api_take_members(aliases, members, 1, &names, fault))
+        return false;
+    if (names.a2a.len == 0)
+        return true;
+    if (!alias_is_valid(names.a2a))
+        return api_fault(fault, PROBLEM_INVALID, "a2a",
+                         "a2a must be a task id: 1 to %d visible ASCII characters", ALIAS_MAX);
+    int len =
+        snprintf(room->alias, sizeof room->alias, "a2a:%.*s", (int)names.a2a.len, names.a2a.at);
+    out->alias = (struct str){room->alias, (size_t)len};
+    return true;
+}
+
 /* ---- where in the tree --------------------------------------------------------------------- */
 
 struct start_members {
     struct str run_id, parent, root, baggage, agent, thread_id, incarnation;
     struct str linked_from, retry_of, resumed_from;
     bool entry, strict, takeover;
-    const json_t *labels, *stop;
+    const json_t *labels, *stop, *aliases;
     struct span deadline_ms;
     int collateral, on_end, on_lost, on_client_gone, when_isolated;
     int64_t epoch;
@@ -150,6 +173,7 @@ static const struct api_member start_members[] = {
     {FIELD(on_lost), .type = API_CHOICE, .choices = "cancel|takeover|continue"},
     {FIELD(on_client_gone), .type = API_CHOICE, .choices = "cancel|continue"},
     {FIELD(when_isolated), .type = API_CHOICE, .choices = "continue|cancel"},
+    {FIELD(aliases), .type = API_OBJECT, .max = 1},
     {FIELD(linked_from), .type = API_TEXT, .max = 2 * RUN_ID_MAX + 1},
     {FIELD(retry_of), .type = API_ID},
     {FIELD(resumed_from), .type = API_ID},
@@ -281,6 +305,7 @@ static bool take_start(struct agentd *d, struct http_request *request,
     return (asked->labels == NULL
             || api_take_labels(asked->labels, out->meta.label, &out->meta.label_count, fault))
            && (asked->stop == NULL || take_stop(d, request, asked->stop, out, room, fault))
+           && (asked->aliases == NULL || take_aliases(asked->aliases, out, room, fault))
            && take_place(d, request, asked, out, room, fault);
 }
 

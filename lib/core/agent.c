@@ -147,6 +147,9 @@ static void on_answer(struct agent *agent, const struct agent_event *event)
     case CALL_FENCE_SYNC:
         fence_synced(agent, &call, answer);
         break;
+    case CALL_ALIAS:
+        alias_answered(agent, &call, answer);
+        break;
     case CALL_ADOPT_SYNC:
         adopt_synced(agent, &call, answer);
         break;

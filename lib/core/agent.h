@@ -84,6 +84,7 @@ struct ask_start {
     uint32_t epoch;         /* > 0: adopt, compare-and-set on this epoch */
     bool takeover;          /* adopt although the old owner's lease lives */
     struct str incarnation; /* "" = the client's own */
+    struct str alias;       /* "<kind>:<name>": what another protocol calls it; "" = nothing */
     struct run_meta meta;   /* agent, thread, labels, linked_from, retry_of, resumed_from; the core
                                fills started, born_on, token_hash, pid */
     struct str token_hash;  /* of the token that the shell minted when the caller had none */

@@ -5,6 +5,7 @@
  *   agent_want.c    effects, calls on their way, memory that lives for one step
  *   agent_held.c    cancels that hold here
  *   agent_start.c   from the ask to the start script; agent_started.c: from its answer to ours
+ *   agent_alias.c   what another protocol calls a run
  *   agent_holds.c   orders that refuse new runs
  *   agent_told.c    who is hit by a cancel; agent_ladder.c: how it is stopped
  *   agent_end.c     how a run ends; agent_report.c: what Redis is told of a stop
@@ -144,7 +145,7 @@ struct agent_run {
     struct agent_client *client;
     struct agent_process *process;
     struct link in_root, in_client, in_process, in_report, in_sync, in_ended, in_unchecked;
-    struct str id, path, incarnation, agent_name, thread, meta;
+    struct str id, path, incarnation, agent_name, thread, meta, alias;
     char *moved_path;    /* path, when Redis stored another than was claimed */
     struct start *start; /* while it is pending */
     struct record_box *box;
@@ -166,8 +167,9 @@ struct agent_run {
     bool was_confirmed; /* ... ever */
     bool is_end_confirmed;
     bool is_told, is_fenced, is_doubted, is_asserting, is_frozen, freeze_is_confirmed;
-    bool ended_here; /* its end is ours to tell a Redis that forgot */
-    bool is_claimed; /* its id needs bw:find */
+    bool ended_here;   /* its end is ours to tell a Redis that forgot */
+    bool is_claimed;   /* its id needs bw:find */
+    bool alias_is_due; /* it is this run's, and Redis has not said that it knows */
     bool collateral_allowed, gone_cancels, awaits_stream, isolation_cancels;
     bool is_unkillable;  /* and lives */
     bool is_isolated;    /* stopped for that, and Redis does not know the reason */
@@ -211,6 +213,7 @@ enum call_kind {
     CALL_FREEZE,
     CALL_FENCE_SYNC,
     CALL_ADOPT_SYNC,
+    CALL_ALIAS,
     CALL_LISTED,
     CALL_REPLICA,
     CALL_CANCEL,
@@ -417,6 +420,11 @@ void start_refuse(struct agent *agent, struct agent_run *run, enum problem probl
 void start_without_redis(struct agent *agent, struct agent_run *run, bool is_known_unwritten);
 void start_free(struct agent *agent, struct agent_run *run);
 void adopt_synced(struct agent *agent, struct call *call, const struct store_answer *answer);
+/* agent_alias.c: the alias of a run, if it has one */
+void alias_begin(struct agent_run *run, bool is_latest); /* it was started just now */
+/* ask: answered as a start (`is_created`) when Redis has the alias; 0: nobody waits for it */
+void alias_send(struct agent *agent, struct agent_run *run, uint64_t ask, bool is_created);
+void alias_answered(struct agent *agent, struct call *call, const struct store_answer *answer);
 void start_adopt_answered(struct agent *agent, struct call *call,
                           const struct store_answer *answer);
 void start_owner_answered(struct agent *agent, struct call *call,

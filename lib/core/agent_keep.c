@@ -255,7 +255,7 @@ static size_t packed_bytes(struct str id, struct str parents, const struct ask_s
                            struct str incarnation, struct str meta)
 {
     size_t bytes = 2 * id.len + parents.len + 1 + incarnation.len + start->meta.agent.len
-                   + start->meta.thread.len + meta.len;
+                   + start->meta.thread.len + meta.len + start->alias.len;
     for (size_t i = 0; i < start->stop_count; i++)
         bytes += start->stop[i].token.len + start->stop[i].to.len + start->stop[i].headers.len;
     return bytes;
@@ -275,6 +275,7 @@ static void pack_strings(struct agent_run *run, char *to, struct str id, struct 
     run->agent_name = pack(&to, start->meta.agent);
     run->thread = pack(&to, start->meta.thread);
     run->meta = pack(&to, meta);
+    run->alias = pack(&to, start->alias);
     for (size_t i = 0; i < start->stop_count; i++) {
         run->stop[i].token = pack(&to, start->stop[i].token);
         run->stop[i].to = pack(&to, start->stop[i].to);

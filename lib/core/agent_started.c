@@ -114,9 +114,14 @@ void adopt_synced(struct agent *agent, struct call *call, const struct store_ans
 static void answer_started(struct agent *agent, struct agent_run *run, bool is_created)
 {
     struct start *start = run->start;
+    bool needs_alias = run->alias.len > 0 && agent->is_linked;
     run->given_epoch = run->epoch;
     for (size_t i = 0; i < start->ask_count; i++) {
         struct agent_reply reply = {.created = is_created && i == 0};
+        if (needs_alias) {
+            alias_send(agent, run, start->ask[i], reply.created);
+            continue;
+        }
         run_fill_reply(agent, run, &reply);
         *want_answer(agent, start->ask[i]) = reply;
     }
@@ -175,6 +180,7 @@ static void started(struct agent *agent, struct agent_run *run, enum run_state s
     set_deadline(agent, run, left);
     join_root(agent, run, state);
     bool is_adopted = run->start->epoch > 0 && is_created;
+    alias_begin(run, is_created && !is_adopted);
     if (is_adopted && agent->options.durability != DURABLE_MEMORY)
         sync_adoption(agent, run);
     else
@@ -229,6 +235,7 @@ void start_without_redis(struct agent *agent, struct agent_run *run, bool is_kno
     run->flags |= RUN_FLAG_UNPROTECTED;
     set_deadline(agent, run, start->deadline);
     join_root(agent, run, RUN_RUNNING);
+    alias_begin(run, is_fresh);
     answer_started(agent, run, true);
     tell_if_hit(agent, run);
     if (isolation_forbids(agent, run))

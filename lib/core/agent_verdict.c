@@ -171,6 +171,8 @@ static struct store_call *call_assert(struct agent *agent, struct agent_run *run
     root_list(agent, run->root);
     if (run->is_claimed && claims)
         claim_again(agent, run);
+    if (run->alias.len > 0)
+        alias_send(agent, run, 0, false);
     root_announce(agent, run);
     struct call about = {.kind = CALL_ASSERT, .run = run, .is_sync = is_sync};
     struct store_call *call = want_call(agent, STORE_ASSERT, &about);
@@ -343,9 +345,14 @@ static struct batch *batch_from(struct link **at, const struct agent_root *root)
 static void renew_claim(struct agent *agent, struct agent_run *run)
 {
     struct span old = MILLIS(agent->options.tombstone_ttl.ms / 4);
-    if (!run->is_claimed || !instant_reached(agent->now, instant_after(run->claimed_at, old)))
+    bool is_old = instant_reached(agent->now, instant_after(run->claimed_at, old));
+    if (run->alias.len > 0 && (is_old || run->alias_is_due))
+        alias_send(agent, run, 0, false);
+    if (!is_old)
         return;
     run->claimed_at = agent->now;
+    if (!run->is_claimed)
+        return;
     struct store_call *claim = want_silent_call(agent, STORE_FIND_CLAIM);
     claim->id = run->id;
     claim->root = str_of(run->root->id);

@@ -24,6 +24,7 @@ const char *store_op_name(enum store_op op)
         [STORE_FIND_CLAIM] = "find_claim",
         [STORE_FIND_READ] = "find_read",
         [STORE_FIND_DROP] = "find_drop",
+        [STORE_ALIAS] = "alias",
         [STORE_HELD_ADD] = "held_add",
         [STORE_HELD_DROP] = "held_drop",
         [STORE_HELD_READ] = "held_read",

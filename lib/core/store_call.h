@@ -36,7 +36,9 @@ enum store_op {
                           may be this one: then it was renewed */
     STORE_FIND_READ,   /* OK + text = root, or NOT_FOUND */
     STORE_FIND_DROP,   /* only if the value is ours */
-    STORE_HELD_ADD,    /* `replica` holds runs of `root`; a root's first start also lists it */
+    STORE_ALIAS,    /* `id` (kind:name) is `run` of `root` from now on; without `force` only if it
+                       is nobody's or this one's already. OK, or EXISTS + text = whose it is */
+    STORE_HELD_ADD, /* `replica` holds runs of `root`; a root's first start also lists it */
     STORE_HELD_DROP,
     STORE_HELD_READ, /* OK + list of roots */
     STORE_ROOT_ADD,  /* into bw:roots:<shard>, score = start time */
@@ -148,7 +150,7 @@ struct store_call {
     /* cancel, lost, end (record for on_end = cancel) */
     struct str record; /* encoded cancel_record */
     struct span grace; /* cancel: as in the record; a lower one is merged into a standing record */
-    bool force;        /* cancel: leave a tombstone for an unknown run */
+    bool force;        /* cancel: leave a tombstone for an unknown run; alias: take it over */
     bool even_if_over; /* cancel: the caller saw live runs or open links below */
     /* end */
     enum run_state state;

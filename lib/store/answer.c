@@ -71,6 +71,8 @@ static const struct shape shapes[] = {
     {STORE_FIND_CLAIM, "ok", SAID_OK, ""},
     {STORE_FIND_CLAIM, "exists", SAID_EXISTS, "t"},
     {STORE_FIND_DROP, "ok", SAID_OK, ""},
+    {STORE_ALIAS, "ok", SAID_OK, ""},
+    {STORE_ALIAS, "exists", SAID_EXISTS, "t"},
     {STORE_GENERATION, "ok", SAID_OK, "t"},
     {STORE_GENERATION, "not_found", SAID_NOT_FOUND, ""},
     {STORE_LOCK, "ok", SAID_OK, ""},

@@ -262,6 +262,12 @@ static bool make_other_script(struct command *c, const struct keyspace *keys,
                key_of(c, keys, "find:", call->id));
         add(c, call->root);
         return true;
+    case STORE_ALIAS:
+        script(c, keys, "alias", key_of(c, keys, "find:", call->id));
+        add(c, scribble(c, "%.*s/%.*s", (int)call->root.len, call->root.at, (int)call->run.len,
+                        call->run.at));
+        add_flag(c, call->force);
+        return true;
     case STORE_LOSS_COUNT:
         script(c, keys, "losses", key_of(c, keys, "replicas", STR_NONE));
         add(c, call->replica);

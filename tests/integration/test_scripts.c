@@ -810,6 +810,23 @@ static void an_id_lives_in_one_tree(void **state)
     TEXT_IS(exists.text, "chosen");
 }
 
+static void an_alias_is_of_the_run_that_began_last(void **state)
+{
+    (void)state;
+    struct store_call call = {
+        .op = STORE_ALIAS, .id = STR("a2a:t-1"), .root = STR("r"), .run = STR("one")};
+    SAYS(ask(call), ok);
+    SAYS(ask(call), ok);
+    call.run = STR("two");
+    struct store_answer exists = ask(call);
+    SAYS(exists, exists);
+    TEXT_IS(exists.text, "r/one");
+    call.force = true;
+    SAYS(ask(call), ok);
+    call.op = STORE_FIND_READ;
+    TEXT_IS(ask(call).text, "r/two");
+}
+
 static void leases_losses_locks_and_lists(void **state)
 {
     (void)state;
@@ -1172,6 +1189,7 @@ static int tell_all(enum redis_kind kind)
         STORY(a_link_is_written_before_the_ban_or_not_at_all),
         STORY(a_run_has_at_most_a_thousand_links),
         STORY(an_id_lives_in_one_tree),
+        STORY(an_alias_is_of_the_run_that_began_last),
         STORY(leases_losses_locks_and_lists),
         STORY(one_holds_a_lock),
         STORY(a_generation_is_set_once),

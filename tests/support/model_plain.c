@@ -107,6 +107,21 @@ static void unclaim(struct model *model, const struct store_call *call, struct s
     *out = (struct store_answer){.verdict = SAID_OK};
 }
 
+static void alias(struct model *model, const struct store_call *call, struct store_answer *out)
+{
+    const struct span life = {model->ttl};
+    struct str key = key_of(model, "find", call->id);
+    struct str value = pool_keepf(model, "%.*s/%.*s", (int)call->root.len, call->root.at,
+                                  (int)call->run.len, call->run.at);
+    const struct model_value *standing = value_find(model, key);
+    bool is_anothers = standing != NULL && !str_eq(standing->value, value) && !call->force;
+    *out = (struct store_answer){.verdict = is_anothers ? SAID_EXISTS : SAID_OK};
+    if (is_anothers)
+        out->text = standing->value;
+    else
+        value_set(model, key, value, &life);
+}
+
 static void generation(struct model *model, const struct store_call *call, struct store_answer *out)
 {
     struct str key = pool_keep(model, STR("gen"));
@@ -140,6 +155,9 @@ static bool plain_value(struct model *model, const struct store_call *call,
         return true;
     case STORE_FIND_DROP:
         unclaim(model, call, out);
+        return true;
+    case STORE_ALIAS:
+        alias(model, call, out);
         return true;
     case STORE_GENERATION:
         generation(model, call, out);

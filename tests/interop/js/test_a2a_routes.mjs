@@ -14,9 +14,9 @@ let stack
 before(async () => { stack = await startStack({ agentds: 2 }) })
 after(() => stack.stop())
 
-const { TASK_STATE_WORKING, TASK_STATE_CANCELED, TASK_STATE_COMPLETED } = TaskState
-const now = { working: TASK_STATE_WORKING, canceled: TASK_STATE_CANCELED, completed: TASK_STATE_COMPLETED }
-const old = { working: 'working', canceled: 'canceled', completed: 'completed' }
+const { TASK_STATE_WORKING, TASK_STATE_CANCELED, TASK_STATE_COMPLETED, TASK_STATE_INPUT_REQUIRED } = TaskState
+const now = { working: TASK_STATE_WORKING, canceled: TASK_STATE_CANCELED, completed: TASK_STATE_COMPLETED, input: TASK_STATE_INPUT_REQUIRED }
+const old = { working: 'working', canceled: 'canceled', completed: 'completed', input: 'input-required' }
 
 const factories = { JSONRPC: JsonRpcTransportFactory, 'HTTP+JSON': RestTransportFactory }
 const oldFactories = { JSONRPC: OldJsonRpc, 'HTTP+JSON': OldRest }
@@ -109,6 +109,29 @@ function asks({ name, open, words, again }) {
     test('an unknown task is not found', async () => {
       await assert.rejects(cancel('nobody-has-seen-this'), /not found/i)
       await assert.rejects(get('an id that no run can have'), /not found/i)
+    })
+
+    test('a task is found by the id that its run was registered with, the latest turn of it', async () => {
+      const task = `task of ${name}`.replaceAll(/[ ,]+/g, '.')
+      const first = await startRun(stack.agentds[0], { aliases: { a2a: task } })
+      assert.equal((await get(task)).metadata[uri].run_id, first.id)
+      await first.end('paused')
+      assert.equal(await stateOf(task), words.input)
+      const second = await startRun(stack.agentds[1], { aliases: { a2a: task }, resumed_from: first.id })
+      const [canceled] = await Promise.all([cancel(task), second.obey()])
+      assert.equal(canceled.id, task)
+      assert.equal(canceled.status.state, words.canceled)
+      assert.equal(canceled.metadata[uri].run_id, second.id)
+    })
+
+    test('a task that waits for input is canceled, and does not go on', async () => {
+      const task = `waiting of ${name}`.replaceAll(/[ ,]+/g, '.')
+      const first = await startRun(stack.agentds[1], { aliases: { a2a: task } })
+      await first.end('paused')
+      assert.equal((await cancel(task)).status.state, words.canceled)
+      const next = await ask(stack.agentds[0], 'POST', '/v1/runs', { body: { aliases: { a2a: task }, resumed_from: first.id } })
+      assert.equal(next.json.code, 'cancelled')
+      assert.equal(await stateOf(task), words.canceled)
     })
 
     test('a subscription tells the task, its changes, and ends with it', async () => {
