@@ -29,30 +29,34 @@ enum a2a_state {
     A2A_STATE_COUNT
 };
 
-/* name, JSON-RPC code, HTTP status of REST 1.0 and 0.3, google.rpc.Code, reason of its ErrorInfo
- * ("" for what JSON-RPC defines), message */
-#define A2A_FAULTS(X)                                                                          \
-    X(NONE, 0, 200, 200, "OK", "", "")                                                         \
-    X(PARSE, -32700, 400, 400, "INVALID_ARGUMENT", "", "Invalid JSON payload")                 \
-    X(REQUEST, -32600, 400, 400, "INVALID_ARGUMENT", "", "Invalid request")                    \
-    X(METHOD, -32601, 404, 404, "NOT_FOUND", "", "Method not found")                           \
-    X(PARAMS, -32602, 400, 400, "INVALID_ARGUMENT", "", "Invalid parameters")                  \
-    X(INTERNAL, -32603, 500, 500, "INTERNAL", "", "Internal error")                            \
-    X(OVERLOADED, -32603, 429, 429, "RESOURCE_EXHAUSTED", "", "This broker takes no more now") \
-    X(UNAVAILABLE, -32603, 503, 503, "UNAVAILABLE", "", "Redis cannot record or be read now")  \
-    X(NOT_FOUND, -32001, 404, 404, "NOT_FOUND", "TASK_NOT_FOUND", "Task not found")            \
-    X(NOT_CANCELABLE, -32002, 400, 409, "FAILED_PRECONDITION", "TASK_NOT_CANCELABLE",          \
-      "Task cannot be canceled")                                                               \
-    X(NO_PUSH, -32003, 400, 400, "FAILED_PRECONDITION", "PUSH_NOTIFICATION_NOT_SUPPORTED",     \
-      "Push notifications are not supported")                                                  \
-    X(UNSUPPORTED, -32004, 400, 400, "FAILED_PRECONDITION", "UNSUPPORTED_OPERATION",           \
-      "This operation is not supported")                                                       \
-    X(CONTENT_TYPE, -32005, 400, 415, "INVALID_ARGUMENT", "CONTENT_TYPE_NOT_SUPPORTED",        \
-      "Content type not supported: send application/json")                                     \
-    X(NO_CARD, -32007, 400, 400, "FAILED_PRECONDITION", "EXTENDED_AGENT_CARD_NOT_CONFIGURED",  \
-      "No extended agent card is configured")                                                  \
-    X(VERSION, -32009, 400, 400, "FAILED_PRECONDITION", "VERSION_NOT_SUPPORTED",               \
-      "A2A version not supported: this broker speaks 1.0 and 0.3")
+/* X(name, JSON-RPC code, HTTP status of REST 1.0 and 0.3, google.rpc.Code, reason of its ErrorInfo
+ * ("" for what JSON-RPC defines), name of the error, message) */
+#define A2A_FAULTS(X)                                                                              \
+    X(NONE, 0, 200, 200, "OK", "", "", "")                                                         \
+    X(PARSE, -32700, 400, 400, "INVALID_ARGUMENT", "", "JSONParseError", "Invalid JSON payload")   \
+    X(REQUEST, -32600, 400, 400, "INVALID_ARGUMENT", "", "InvalidRequestError", "Invalid request") \
+    X(METHOD, -32601, 404, 404, "NOT_FOUND", "", "MethodNotFoundError", "Method not found")        \
+    X(PARAMS, -32602, 400, 400, "INVALID_ARGUMENT", "", "InvalidParamsError",                      \
+      "Invalid parameters")                                                                        \
+    X(INTERNAL, -32603, 500, 500, "INTERNAL", "", "InternalError", "Internal error")               \
+    X(OVERLOADED, -32603, 429, 429, "RESOURCE_EXHAUSTED", "", "InternalError",                     \
+      "This broker takes no more now")                                                             \
+    X(UNAVAILABLE, -32603, 503, 503, "UNAVAILABLE", "", "InternalError",                           \
+      "Redis cannot be asked now")                                                                 \
+    X(NOT_FOUND, -32001, 404, 404, "NOT_FOUND", "TASK_NOT_FOUND", "TaskNotFoundError",             \
+      "Task not found")                                                                            \
+    X(NOT_CANCELABLE, -32002, 400, 409, "FAILED_PRECONDITION", "TASK_NOT_CANCELABLE",              \
+      "TaskNotCancelableError", "Task cannot be canceled")                                         \
+    X(NO_PUSH, -32003, 400, 400, "FAILED_PRECONDITION", "PUSH_NOTIFICATION_NOT_SUPPORTED",         \
+      "PushNotificationNotSupportedError", "Push notifications are not supported")                 \
+    X(UNSUPPORTED, -32004, 400, 400, "FAILED_PRECONDITION", "UNSUPPORTED_OPERATION",               \
+      "UnsupportedOperationError", "This operation is not supported")                              \
+    X(CONTENT_TYPE, -32005, 400, 415, "INVALID_ARGUMENT", "CONTENT_TYPE_NOT_SUPPORTED",            \
+      "ContentTypeNotSupportedError", "Content type not supported: send application/json")         \
+    X(NO_CARD, -32007, 400, 400, "FAILED_PRECONDITION", "EXTENDED_AGENT_CARD_NOT_CONFIGURED",      \
+      "ExtendedAgentCardNotConfiguredError", "No extended agent card is configured")               \
+    X(VERSION, -32009, 400, 400, "FAILED_PRECONDITION", "VERSION_NOT_SUPPORTED",                   \
+      "VersionNotSupportedError", "A2A version not supported: this broker speaks 1.0 and 0.3")
 enum a2a_fault {
 #define X(name, ...) A2A_FAULT_##name,
     A2A_FAULTS(X)

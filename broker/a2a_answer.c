@@ -8,11 +8,12 @@ struct shape {
     unsigned status[2]; /* of REST, by version */
     const char *word;   /* google.rpc.Code */
     const char *reason; /* of the ErrorInfo, "" for none */
+    const char *name;
     const char *message;
 };
 static const struct shape shapes[A2A_FAULT_COUNT] = {
-#define X(name, code, status_1_0, status_0_3, word, reason, message) \
-    [A2A_FAULT_##name] = {code, {status_0_3, status_1_0}, word, reason, message},
+#define X(tag, code, status_1_0, status_0_3, word, reason, name, message) \
+    [A2A_FAULT_##tag] = {code, {status_0_3, status_1_0}, word, reason, name, message},
     A2A_FAULTS(X)
 #undef X
 };
@@ -83,6 +84,8 @@ json_t *a2a_fault_json(const struct a2a_call *call, const struct a2a_trouble *tr
         api_set(json, "code", json_integer(shape->code));
         api_set(json, "message", message);
         api_set(json, "data", details(call, shape));
+        if (call->binding == A2A_REST) /* what the SDK in Python goes by */
+            api_set(json, "type", json_string(shape->name));
         return call->binding == A2A_RPC ? response(call, "error", json) : json;
     }
     json_t *outer = json_object();
