@@ -40,7 +40,8 @@ export interface StartOptions {
   stop?: StopTarget[]
   collateral?: 'refuse' | 'allow'
   multitaskStrategy?: 'enqueue' | 'interrupt' | 'rollback' | 'reject'
-  aliases?: string[]
+  /** Ids by which others know it: `a2a`, a task id. */
+  aliases?: { a2a?: string }
   linkedFrom?: string
   retryOf?: string
   resumedFrom?: string

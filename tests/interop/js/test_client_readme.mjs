@@ -7,7 +7,7 @@ import { createServer } from 'node:http'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
 
-import { ask, source, startStack } from './support/stack.mjs'
+import { ask, source, startStack, until } from './support/stack.mjs'
 
 let stack
 let server
@@ -85,6 +85,18 @@ test('LangGraph.js', async () => {
       .addNode('work', async () => ({ done: currentRun().runId })).addEdge(START, 'work')`
   const { state, thread_id: thread } = await look(await runs(block('protect('), before, 'console.log(state.done)'))
   assert.deepEqual([state, thread], ['success', 't-1'])
+})
+
+test('Express', async () => {
+  const behind = `const server = app.listen(0, '127.0.0.1', async () => {
+      const response = await fetch('http://127.0.0.1:' + server.address().port + '/ask', { method: 'POST' })
+      console.log(await response.text())
+      server.closeAllConnections()
+      server.close()
+    })`
+  const heard = await runs(block('app.use('), 'const url = process.env.URL_HERE', behind)
+  const id = /^brakewire=1\.([^,]+)$/.exec(heard)[1]
+  await until(async () => (await look(id)).state === 'success')
 })
 
 test('no block is left out', () => {

@@ -9,7 +9,7 @@ import { test } from 'node:test'
 
 import { source } from './support/stack.mjs'
 
-const modules = ['.', './context', './langgraph']
+const modules = ['.', './context', './express', './langgraph']
 
 const program = `
 import { CancelledError, type CancelAnswer, connect, currentRun, FencedError, FrozenError, type Run, start, withRun } from 'brakewire'
@@ -43,7 +43,14 @@ export const wrongToo = () => start({ onEnd: 'explode' })
 // The libraries' own types are not ours to check.
 const withLibraries = `
 import { type BaseCheckpointSaver, MessagesAnnotation, START, StateGraph } from '@langchain/langgraph'
+import express from 'express'
+import { brakewire } from 'brakewire/express'
 import { fenced, node, protect } from 'brakewire/langgraph'
+
+express()
+  .use(brakewire({ agent: 'x', onDisconnect: 'continue' }))
+  .use(brakewire((request: express.Request) => ({ threadId: request.path })))
+  .get('/', (request, response) => void response.json(request.brakewire.headers()))
 
 export async function graph(saver: BaseCheckpointSaver) {
   const own = node(async (state: typeof MessagesAnnotation.State, { signal }, run) => {
