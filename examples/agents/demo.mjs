@@ -23,6 +23,7 @@ if (flags.help) {
 }
 const conversations = Array.from({ length: Number(flags.conversations) }, (_, i) => `conversation-${i + 1}`)
 const now = () => performance.timeOrigin + performance.now()
+const median = (sorted) => sorted[Math.floor(sorted.length / 2)]
 const say = (text) => { if (!flags.json) console.log(text) }
 
 /** Look until it is so; bounded. */
@@ -81,8 +82,13 @@ async function play(folder, agentds, pressStop) {
     const pages = await Promise.all(conversations.map((name, i) => ask(chain.supervisors[i % 2], name)))
     await until(allAtWork(chain, pages), 'all agents at work')
     const stops = []
-    const answers = await Promise.all(pages.map((page, i) => { stops[i] = now(); return pressStop(page) }))
-    const answered = now()
+    const answered = []
+    const answers = await Promise.all(pages.map(async (page, i) => {
+      stops[i] = now()
+      const answer = await pressStop(page)
+      answered[i] = now()
+      return answer
+    }))
     await until(() => isOver(chain), 'everybody stopped or finished')
     await Promise.all(pages.map((page) => page.ended))
     const levels = look(chain, stops)
@@ -90,10 +96,11 @@ async function play(folder, agentds, pressStop) {
     return {
       levels,
       answers,
-      answer_after_ms: answered - stops[0],
+      answer_after_ms: median(answered.map((at, i) => at - stops[i]).sort((a, b) => a - b)),
       writes_after_stop: writes.filter((at) => at > Math.max(...stops)).length,
-      work_after_answer: chain.work().filter(({ at, what }) => what === 'step' && at > answered).length,
-      writes_after_answer: writes.filter((at) => at > answered).length,
+      work_after_answer: chain.work().filter(({ at, what, conversation }) =>
+        what === 'step' && at > answered[conversations.indexOf(conversation)]).length,
+      writes_after_answer: writes.filter((at) => at > Math.max(...answered)).length,
       last_events: pages.map((page) => page.events.at(-1)?.event),
     }
   } finally {
@@ -116,7 +123,6 @@ const cancelAt = (broker) => async (page) => {
   return answer.json()
 }
 
-const median = (list) => list[Math.floor(list.length / 2)]
 const time = (ms) => (ms < 1000 ? `${Math.max(0, ms).toFixed(0)} ms` : `${(ms / 1000).toFixed(1)} s`)
 
 function print(without, withIt) {

@@ -8,6 +8,17 @@ export function record(level, conversation, what) {
   appendFileSync(process.env.LEDGER, JSON.stringify(line) + '\n')
 }
 
+/** Does the agent's work, and notes how it ended. */
+export async function noted(level, conversation, work) {
+  try {
+    await work()
+    record(level, conversation, 'finished')
+  } catch (error) {
+    record(level, conversation, 'stopped')
+    throw error
+  }
+}
+
 /** One step of an agent: 50 ms of somebody else's time (a model, a tool), given up on abort. */
 export function step(signal) {
   return new Promise((good, bad) => {

@@ -17,6 +17,7 @@ import uvicorn
 from a2a.client import ClientConfig, create_client
 from a2a.helpers import new_text_message
 from a2a.types import Role, SendMessageRequest
+from brakewire.langgraph import fenced
 from fastapi import FastAPI, Request
 from fastapi.responses import StreamingResponse
 from langchain_core.runnables import RunnableConfig
@@ -85,22 +86,26 @@ async def research(request: Request) -> StreamingResponse:
             config: RunnableConfig = {"configurable": {"thread_id": str(uuid.uuid4())},
                                       "recursion_limit": STEPS + 10}
             start: Any = {"conversation": conversation}
-            chain = graph().compile(checkpointer=saver)
+            chain = graph().compile(checkpointer=fenced(saver))
             async for part in chain.astream(start, config, stream_mode="custom"):
                 yield part
+
+    async def noted() -> AsyncIterator[object]:
+        try:
+            async for part in work():
+                yield part
+            record(conversation, "finished")
+        except asyncio.CancelledError:  # by Brakewire, or whoever asked has hung up
+            record(conversation, "stopped")
+            raise
 
     async def lines() -> AsyncIterator[str]:
         try:
             async with brakewire.run(agent="researcher", headers=request.headers):
-                async for part in work():
+                async for part in noted():
                     yield json.dumps(part) + "\n"
-            record(conversation, "finished")
         except brakewire.Cancelled as cancelled:
-            record(conversation, "stopped")
             yield json.dumps({"cancelled": str(cancelled)}) + "\n"
-        except asyncio.CancelledError:  # whoever asked has hung up
-            record(conversation, "stopped")
-            raise
 
     return StreamingResponse(lines(), media_type="application/x-ndjson")
 

@@ -5,9 +5,10 @@ import { AgentEvent, DefaultRequestHandler, InMemoryTaskStore } from '@a2a-js/sd
 import { agentCardHandler, jsonRpcHandler, UserBuilder } from '@a2a-js/sdk/server/express'
 import { Annotation, END, START, StateGraph } from '@langchain/langgraph'
 import { SqliteSaver } from '@langchain/langgraph-checkpoint-sqlite'
-import { start } from 'brakewire'
+import { CancelledError, withRun } from 'brakewire'
+import { fenced } from 'brakewire/langgraph'
 import express from 'express'
-import { record, step } from './ledger.mjs'
+import { noted, record, step } from './ledger.mjs'
 
 const STEPS = 160
 const State = Annotation.Root({ steps: Annotation({ reducer: (a, b) => a + b, default: () => 0 }) })
@@ -23,7 +24,7 @@ const graph = new StateGraph(State)
   .addNode('search', search)
   .addEdge(START, 'search')
   .addConditionalEdges('search', (state) => (state.steps < STEPS ? 'search' : END))
-  .compile({ checkpointer: SqliteSaver.fromConnString(process.env.CHECKPOINTS) })
+  .compile({ checkpointer: fenced(SqliteSaver.fromConnString(process.env.CHECKPOINTS)) })
 
 const status = (request, state) => ({
   taskId: request.taskId,
@@ -44,24 +45,21 @@ const executor = {
       metadata: undefined,
     }))
     const conversation = request.userMessage.parts[0].content.value
-    const run = await start({ agent: 'searcher', runId: request.taskId, headers: request.context.state.get('headers') })
+    const search = (run) => graph.invoke({}, {
+      recursionLimit: STEPS + 10,
+      signal: run.signal,
+      configurable: {
+        thread_id: request.taskId,
+        conversation,
+        progress: () => say(TaskState.TASK_STATE_WORKING),
+      },
+    })
     try {
-      await graph.invoke({}, {
-        recursionLimit: STEPS + 10,
-        signal: run.signal,
-        configurable: {
-          thread_id: request.taskId,
-          conversation,
-          progress: () => say(TaskState.TASK_STATE_WORKING),
-        },
-      })
-      record('searcher', conversation, 'finished')
-      await run.end('success')
+      const headers = request.context.state.get('headers')
+      await withRun({ agent: 'searcher', runId: request.taskId, headers }, (run) => noted('searcher', conversation, () => search(run)))
       say(TaskState.TASK_STATE_COMPLETED)
     } catch (error) {
-      record('searcher', conversation, 'stopped')
-      await run.end(run.signal.aborted ? 'cancelled' : 'error')
-      say(run.signal.aborted ? TaskState.TASK_STATE_CANCELED : TaskState.TASK_STATE_FAILED)
+      say(error instanceof CancelledError ? TaskState.TASK_STATE_CANCELED : TaskState.TASK_STATE_FAILED)
     }
     bus.finished()
   },

@@ -3,9 +3,10 @@
 import { randomUUID } from 'node:crypto'
 import { Annotation, END, START, StateGraph } from '@langchain/langgraph'
 import { SqliteSaver } from '@langchain/langgraph-checkpoint-sqlite'
-import { start } from 'brakewire'
+import { CancelledError, withRun } from 'brakewire'
+import { fenced } from 'brakewire/langgraph'
 import express from 'express'
-import { anyOf, record, step } from './ledger.mjs'
+import { anyOf, noted, record, step } from './ledger.mjs'
 
 const STEPS = 160
 const add = () => Annotation({ reducer: (a, b) => a + b, default: () => 0 })
@@ -39,19 +40,19 @@ const graph = new StateGraph(State)
   .addEdge(START, 'delegate')
   .addConditionalEdges('draft', (state) => (state.drafts < STEPS ? 'draft' : END))
   .addEdge('delegate', END)
-  .compile({ checkpointer: SqliteSaver.fromConnString(process.env.CHECKPOINTS) })
+  .compile({ checkpointer: fenced(SqliteSaver.fromConnString(process.env.CHECKPOINTS)) })
 
 const app = express()
 app.use(express.json())
 
 app.post('/chat', async (request, response) => {
   const { conversation } = request.body
-  const run = await start({ agent: 'supervisor', entry: true })
   const away = new AbortController() // a client that hangs up wants no more
   response.on('close', () => away.abort())
-  response.writeHead(200, { 'content-type': 'text/event-stream', 'brakewire-run': run.runId })
   const say = (event, data) => response.write(`event: ${event}\ndata: ${JSON.stringify(data)}\n\n`)
-  try {
+
+  async function answer(run) {
+    response.writeHead(200, { 'content-type': 'text/event-stream', 'brakewire-run': run.runId })
     const parts = await graph.stream({ conversation }, {
       streamMode: 'custom',
       recursionLimit: STEPS + 10,
@@ -59,13 +60,13 @@ app.post('/chat', async (request, response) => {
       configurable: { thread_id: randomUUID(), run },
     })
     for await (const part of parts) say('progress', part)
-    record('supervisor', conversation, 'finished')
+  }
+
+  try {
+    await withRun({ agent: 'supervisor', entry: true }, (run) => noted('supervisor', conversation, () => answer(run)))
     say('end', { status: 'success' })
-    await run.end('success')
   } catch (error) {
-    record('supervisor', conversation, 'stopped')
-    await run.end(run.signal.aborted ? 'cancelled' : 'error')
-    say(run.signal.aborted ? 'cancelled' : 'error', { message: String(run.signal.reason ?? error) })
+    say(error instanceof CancelledError ? 'cancelled' : 'error', { message: String(error) })
   }
   response.end()
 })
