@@ -152,7 +152,7 @@ struct start_members {
     bool entry, strict, takeover;
     const json_t *labels, *stop, *aliases;
     struct span deadline_ms;
-    int collateral, on_end, on_lost, on_client_gone, when_isolated;
+    int collateral, on_end, on_lost, on_client_gone, when_isolated, multitask_strategy;
     int64_t epoch;
 };
 #define FIELD(name) API_FIELD(struct start_members, name)
@@ -165,6 +165,7 @@ static const struct api_member start_members[] = {
     {FIELD(strict), .type = API_BOOL},
     {FIELD(agent), .type = API_TEXT, .max = WORD_MAX},
     {FIELD(thread_id), .type = API_TEXT, .max = WORD_MAX},
+    {FIELD(multitask_strategy), .type = API_CHOICE, .choices = "enqueue|reject|interrupt|rollback"},
     {FIELD(labels), .type = API_OBJECT, .max = LABELS_MAX},
     {FIELD(deadline_ms), .type = API_SPAN_MS, .min = 0, .max = INT64_C(31536000000)},
     {FIELD(stop), .type = API_ARRAY, .max = STOP_TARGETS_MAX},
@@ -289,6 +290,7 @@ static bool take_start(struct agentd *d, struct http_request *request,
             asked->on_client_gone < 0 ? ON_GONE_CANCEL : (enum on_client_gone)asked->on_client_gone,
         .awaits_stream = asked->on_client_gone >= 0,
         .when_isolated = (enum when_isolated)(asked->when_isolated + 1),
+        .multitask = (enum multitask)asked->multitask_strategy,
         .epoch = (uint32_t)asked->epoch,
         .takeover = asked->takeover,
         .incarnation = asked->incarnation,
@@ -298,6 +300,9 @@ static bool take_start(struct agentd *d, struct http_request *request,
                  .retry_of = asked->retry_of,
                  .resumed_from = asked->resumed_from},
     };
+    if (asked->multitask_strategy != MULTITASK_ENQUEUE && asked->thread_id.len == 0)
+        return api_fault(fault, PROBLEM_INVALID, "multitask_strategy",
+                         "multitask_strategy is about the runs of a thread: name its thread_id");
     if (asked->linked_from.len > 0 && !names_a_run(asked->linked_from, false))
         return api_fault(fault, PROBLEM_INVALID, "linked_from", "linked_from must be <root>/<run>");
     if (asked->epoch > 0 && asked->run_id.len == 0)

@@ -112,6 +112,8 @@ static void on_answer(struct agent *agent, const struct agent_event *event)
     case CALL_ORIGIN_PEEK:
     case CALL_SELF:
     case CALL_HELD:
+    case CALL_THREAD:
+    case CALL_RIVAL:
         start_looked(agent, &call, answer);
         break;
     case CALL_OWNER:

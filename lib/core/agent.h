@@ -55,7 +55,7 @@ struct stop_target {
     enum link_kind protocol; /* http: LINK_LANGGRAPH, LINK_A2A, LINK_HTTP, */
     struct str to, headers;  /* ... and whom it asks: as in remote_ask */
 };
-enum { STOP_TARGETS_MAX = 4, LINKS_PER_RUN_MAX = 1000 };
+enum { STOP_TARGETS_MAX = 4, LINKS_PER_RUN_MAX = 1000, THREAD_RUNS_MAX = 256 };
 enum on_end { ON_END_DEFAULT, ON_END_CANCEL, ON_END_LEAVE };
 enum on_lost { ON_LOST_CANCEL, ON_LOST_TAKEOVER, ON_LOST_CONTINUE };
 enum on_client_gone { ON_GONE_CANCEL, ON_GONE_CONTINUE };
@@ -88,6 +88,7 @@ struct ask_start {
     struct run_meta meta;   /* agent, thread, labels, linked_from, retry_of, resumed_from; the core
                                fills started, born_on, token_hash, pid */
     struct str token_hash;  /* of the token that the shell minted when the caller had none */
+    enum multitask multitask; /* of a root run, towards the others of its thread */
 };
 enum ack_phase { ACK_ACKNOWLEDGED, ACK_CLEANED_UP, ACK_CHECKPOINTED };
 struct ask_ack {

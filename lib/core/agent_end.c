@@ -302,6 +302,7 @@ static void ended(struct agent *agent, struct call *call, const struct store_ans
         run->asked = call->asked;
         run->ended_here = true;
         finish(agent, run, answer->state, answer->finished_anyway, "end");
+        thread_leave(agent, run, THREAD_ENDED);
         stop_below(agent, run, answer->state);
     } else {
         run->state = answer->state; /* Redis knew of a ban that we did not, or the other way */
@@ -319,6 +320,7 @@ static void ended_before(struct agent *agent, struct call *call, const struct st
     if (run_is_live(run->state)) {
         run->asked = is_repeat ? call->asked : RUN_NONE;
         finish(agent, run, answer->state, answer->finished_anyway, "end");
+        thread_leave(agent, run, THREAD_ENDED);
     } else if (answer->state != RUN_LOST || !run->is_fenced) {
         run->state = answer->state;
         run->finished = answer->finished_anyway;

@@ -135,6 +135,11 @@ struct start {
     struct record_box *refusal, *tomb;
     struct run_id tomb_id;
     struct run_id retry_of, resumed_from;
+    enum multitask multitask;
+    bool is_entered, entry_is_new; /* in the list of its thread */
+    unsigned thread_tries;
+    size_t rival_count, rival_room;
+    struct run_id *rival;      /* root runs of its thread that it has to do with */
     struct run_id origin_here; /* one of these two, when it is of this tree */
     uint32_t stored_epoch;     /* of the other incarnation */
     char owner[NAME_MAX_BYTES + 1];
@@ -198,7 +203,9 @@ enum call_kind {
     CALL_ORIGIN,
     CALL_ORIGIN_PEEK,
     CALL_SELF,
-    CALL_HELD, /* a run that a hold matches: is it there already? */
+    CALL_THREAD,
+    CALL_RIVAL, /* is_repeat: it may be about to begin */
+    CALL_HELD,  /* a run that a hold matches: is it there already? */
     CALL_OWNER,
     CALL_ADOPT, /* starts */
     CALL_ASSERT,
@@ -338,6 +345,18 @@ struct str keep_str(struct agent *agent, struct str text);
 void throw_away(struct agent *agent, void *memory); /* freed at the next step */
 void want_reset(struct agent *agent);
 void want_fini(struct agent *agent);
+
+/* ---- agent_thread.c ---- */
+/* Takes its place among the runs of its thread, if it has one; answered like other look-ups. */
+void thread_enter(struct agent *agent, struct agent_run *run);
+void thread_renew(struct agent *agent, const struct agent_run *run);
+void thread_leave(struct agent *agent, const struct agent_run *run, enum thread_end why);
+void thread_entered(struct agent *agent, struct call *call, const struct store_answer *answer);
+void thread_rival_answered(struct agent *agent, struct call *call,
+                           const struct store_answer *answer);
+/* All look-ups are back. True: it was refused, or looks once more. */
+bool thread_decides(struct agent *agent, struct agent_run *run);
+void thread_supersede(struct agent *agent, const struct agent_run *run);
 
 /* ---- agent_keep.c ---- */
 struct agent_client *client_find(const struct agent *agent, struct str hash);

@@ -269,6 +269,7 @@ static void look_around(struct agent *agent, struct agent_run *run)
         return;
     }
     look_for_claim(agent, run);
+    thread_enter(agent, run);
     look_for_parents(agent, run);
     look_for_origin(agent, run, id_str(&run->start->retry_of));
     look_for_origin(agent, run, id_str(&run->start->resumed_from));
@@ -401,6 +402,7 @@ static struct start *make_start(const struct agent_event *event, const struct pl
     start->strict = asked->strict;
     start->takeover = asked->takeover;
     start->epoch = asked->epoch;
+    start->multitask = asked->multitask;
     start->must_exist = place->must_exist;
     start->deadline = asked->deadline;
     (void)id_parse(asked->meta.retry_of, &start->retry_of);

@@ -9,6 +9,7 @@ void start_free(struct agent *agent, struct agent_run *run)
         return;
     box_drop(agent, start->refusal);
     box_drop(agent, start->tomb);
+    throw_away(agent, start->rival);
     throw_away(agent, start);
     run->start = NULL;
 }
@@ -17,9 +18,14 @@ void start_free(struct agent *agent, struct agent_run *run)
 /* Where a run of this id is or may be, whoever cancels it must find it. */
 static void drop_claim(struct agent *agent, const struct agent_run *run, enum problem problem)
 {
-    bool may_be_there = problem == PROBLEM_UNKNOWN_OUTCOME || problem == PROBLEM_CONFLICT
-                        || problem == PROBLEM_FORBIDDEN || problem == PROBLEM_OVER;
-    if (may_be_there || !run->start->claim_is_new)
+    bool may_be_there = run->start->was_sent
+                        && (problem == PROBLEM_UNKNOWN_OUTCOME || problem == PROBLEM_CONFLICT
+                            || problem == PROBLEM_FORBIDDEN || problem == PROBLEM_OVER);
+    if (may_be_there)
+        return;
+    if (run->start->entry_is_new)
+        thread_leave(agent, run, THREAD_NEVER_BEGAN);
+    if (!run->start->claim_is_new)
         return;
     struct store_call *call = want_silent_call(agent, STORE_FIND_DROP);
     call->id = run->id;
@@ -179,6 +185,7 @@ static void started(struct agent *agent, struct agent_run *run, enum run_state s
     struct span left = answer->deadline_ms > 0 ? MILLIS(answer->deadline_ms) : SPAN_NONE;
     set_deadline(agent, run, left);
     join_root(agent, run, state);
+    thread_supersede(agent, run);
     bool is_adopted = run->start->epoch > 0 && is_created;
     alias_begin(run, is_created && !is_adopted);
     if (is_adopted && agent->options.durability != DURABLE_MEMORY)
@@ -206,6 +213,8 @@ static const char *why_not_without_redis(const struct agent *agent, const struct
     if (!agent->options.allow_without_redis || run->start->strict)
         return "Redis is away";
     bool is_fresh = run->start->epoch == 0 && !run->start->was_sent;
+    if (is_fresh && run->thread.len > 0 && run->start->multitask == MULTITASK_REJECT)
+        return "Redis is away, and it alone knows whether this thread is busy";
     if (is_fresh && isolation_forbids(agent, run))
         return "Redis is away for longer than the lease, and when_isolated is cancel";
     return NULL;
@@ -502,6 +511,10 @@ void start_looked(struct agent *agent, struct call *call, const struct store_ans
         on_origin_peek(agent, call, answer);
     else if (call->kind == CALL_HELD)
         on_held(call, answer);
+    else if (call->kind == CALL_THREAD)
+        thread_entered(agent, call, answer);
+    else if (call->kind == CALL_RIVAL)
+        thread_rival_answered(agent, call, answer);
     else
         on_self(call, answer);
     if (start->waits > 0)
@@ -510,6 +523,6 @@ void start_looked(struct agent *agent, struct call *call, const struct store_ans
         start_refuse(agent, run, start->problem, start->detail, NULL);
     else if (start->is_offline)
         start_without_redis(agent, run, true);
-    else
+    else if (!thread_decides(agent, run))
         start_send(agent, run);
 }

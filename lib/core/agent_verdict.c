@@ -173,6 +173,8 @@ static struct store_call *call_assert(struct agent *agent, struct agent_run *run
         claim_again(agent, run);
     if (run->alias.len > 0)
         alias_send(agent, run, 0, false);
+    if (run_is_live(run->state))
+        thread_renew(agent, run);
     root_announce(agent, run);
     struct call about = {.kind = CALL_ASSERT, .run = run, .is_sync = is_sync};
     struct store_call *call = want_call(agent, STORE_ASSERT, &about);
@@ -351,6 +353,7 @@ static void renew_claim(struct agent *agent, struct agent_run *run)
     if (!is_old)
         return;
     run->claimed_at = agent->now;
+    thread_renew(agent, run);
     if (!run->is_claimed)
         return;
     struct store_call *claim = want_silent_call(agent, STORE_FIND_CLAIM);

@@ -47,6 +47,9 @@ const char *store_op_name(enum store_op op)
         [STORE_AUDIT_READ] = "audit_read",
         [STORE_PUBLISH] = "publish",
         [STORE_TREE] = "tree",
+        [STORE_THREAD_ENTER] = "enter",
+        [STORE_THREAD_LEAVE] = "leave",
+        [STORE_THREAD_READ] = "thread",
         [STORE_META_READ] = "meta_read",
         [STORE_CHECKPOINT_READ] = "checkpoint_read",
         [STORE_TIME] = "time",
@@ -58,6 +61,38 @@ const char *store_op_name(enum store_op op)
     };
     assert((int)op >= 0 && op < STORE_OP_COUNT);
     return name[op];
+}
+
+static const struct {
+    const char *name;
+    char letter;
+} multitasks[MULTITASK_COUNT] = {
+    [MULTITASK_ENQUEUE] = {"enqueue", 'e'},
+    [MULTITASK_REJECT] = {"reject", 'r'},
+    [MULTITASK_INTERRUPT] = {"interrupt", 'i'},
+    [MULTITASK_ROLLBACK] = {"rollback", 'b'},
+};
+
+const char *multitask_name(enum multitask multitask)
+{
+    assert((int)multitask >= 0 && multitask < MULTITASK_COUNT);
+    return multitasks[multitask].name;
+}
+
+char multitask_letter(enum multitask multitask)
+{
+    assert((int)multitask >= 0 && multitask < MULTITASK_COUNT);
+    return multitasks[multitask].letter;
+}
+
+bool multitask_of_letter(char letter, enum multitask *out)
+{
+    for (int i = 0; i < MULTITASK_COUNT; i++)
+        if (multitasks[i].letter == letter) {
+            *out = (enum multitask)i;
+            return true;
+        }
+    return false;
 }
 
 const char *durability_name(enum durability durability)

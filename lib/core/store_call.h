@@ -26,8 +26,14 @@ enum store_op {
                    its adoption, and (write_id) its last checkpoint. OK: `durability` is reached;
                    NOT_FOUND: Redis has lost it; else text says what is missing */
     /* scripts elsewhere */
-    STORE_LEASE,    /* create or refresh the lease of `replica` holding `generation` */
-    STORE_REMEMBER, /* find-or-tombstone of an id nobody has seen */
+    STORE_LEASE,        /* create or refresh the lease of `replica` holding `generation` */
+    STORE_REMEMBER,     /* find-or-tombstone of an id nobody has seen */
+    STORE_THREAD_ENTER, /* `run` of `root` into the thread `id`, with `multitask`; at most `limit`
+                           are kept. OK, or EXISTS for a reject that found somebody: list = root
+                           runs that entered before and are not known to be over, score = their ages
+                           in ms; last = it is entered for the first time */
+    STORE_THREAD_LEAVE, /* thread_end says why */
+    STORE_THREAD_READ,  /* of the thread `id`, `run` or all (""): list, each as the script says */
     /* plain commands */
     STORE_LEASE_RENEW, /* PEXPIRE alone; answers GONE when the lease had run out */
     STORE_LEASE_READ,  /* is there a lease of `replica`? OK + text = its generation, or NOT_FOUND */
@@ -76,6 +82,19 @@ enum store_op {
     STORE_ORDERS_VERSION, /* number; 0: there has never been one */
     STORE_OP_COUNT
 };
+
+/* What becomes of a new root run in a thread where another one lives. */
+enum multitask {
+    MULTITASK_ENQUEUE, /* nothing: whoever runs them has put it into a queue */
+    MULTITASK_REJECT,
+    MULTITASK_INTERRUPT,
+    MULTITASK_ROLLBACK,
+    MULTITASK_COUNT
+};
+const char *multitask_name(enum multitask multitask); /* the word in JSON */
+char multitask_letter(enum multitask multitask);
+bool multitask_of_letter(char letter, enum multitask *out);
+enum thread_end { THREAD_NEVER_BEGAN, THREAD_ENDED, THREAD_DELETED };
 
 /* What an answer may rely on: Redis as it is configured; so many replicas have it; it is on disk.
  */
@@ -174,6 +193,9 @@ struct store_call {
     struct span span; /* lease, lock: how long */
     int64_t number;   /* root_add: wall ms; roots_read: from score; loss_count: how many */
     uint32_t shard, limit, max_holds;
+    /* thread */
+    enum multitask multitask;
+    enum thread_end thread_end;
 };
 
 struct store_item { /* one answer of report or reconcile, in the order asked */

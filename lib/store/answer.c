@@ -78,6 +78,10 @@ static const struct shape shapes[] = {
     {STORE_LOCK, "ok", SAID_OK, ""},
     {STORE_LOCK, "exists", SAID_EXISTS, "t"},
     {STORE_LOSS_COUNT, "ok", SAID_OK, "n"},
+    {STORE_THREAD_ENTER, "ok", SAID_OK, "l"},
+    {STORE_THREAD_ENTER, "exists", SAID_EXISTS, "l"},
+    {STORE_THREAD_LEAVE, "ok", SAID_OK, ""},
+    {STORE_THREAD_READ, "ok", SAID_OK, ""},
     {STORE_ORDER, "ok", SAID_OK, "n"},
     {STORE_ORDER, "already", SAID_ALREADY, "r"},
     {STORE_ORDER, "full", SAID_FULL, "t"},
@@ -348,6 +352,29 @@ static bool read_orders(const redisReply *reply, struct answer_room *room, struc
     return true;
 }
 
+/* ok (entry)…, or a verdict, a flag and (run age)… */
+static bool read_thread(enum store_op op, const redisReply *reply, struct answer_room *room,
+                        struct store_answer *out)
+{
+    size_t head = op == STORE_THREAD_ENTER ? 2 : 1, step = op == STORE_THREAD_ENTER ? 2 : 1;
+    if (!read_script(op, reply, out) || (reply->elements - head) % step != 0)
+        return false;
+    size_t count = (reply->elements - head) / step;
+    if (!mem_grow((void **)&room->list, &room->list_room, sizeof *room->list, count)
+        || !mem_grow((void **)&room->score, &room->score_room, sizeof *room->score, count))
+        return false;
+    for (size_t i = 0; i < count; i++) {
+        redisReply *const *at = &reply->element[head + i * step];
+        room->score[i] = 0;
+        if (!to_text(at[0], &room->list[i]) || (step == 2 && !to_number(at[1], &room->score[i])))
+            return false;
+    }
+    out->list_count = count;
+    out->list = room->list;
+    out->score = room->score;
+    return true;
+}
+
 static bool read_version(const redisReply *reply, struct store_answer *out)
 {
     *out = (struct store_answer){.verdict = SAID_OK};
@@ -403,6 +430,9 @@ static bool read_reply(enum store_op op, const redisReply *reply, struct answer_
         return read_root_counts(reply, out);
     case STORE_TIME:
         return read_time(reply, out);
+    case STORE_THREAD_ENTER:
+    case STORE_THREAD_READ:
+        return read_thread(op, reply, room, out);
     case STORE_ORDERS_READ:
         return read_orders(reply, room, out);
     case STORE_ORDERS_VERSION:

@@ -242,6 +242,23 @@ static bool make_order_script(struct command *c, const struct keyspace *keys,
     }
 }
 
+static void make_thread_script(struct command *c, const struct keyspace *keys,
+                               const struct store_call *call)
+{
+    static const char *const letter[] = {"", "e", "d"};
+    script(c, keys, store_op_name(call->op), key_of(c, keys, "thread:", call->id));
+    add(c, call->run);
+    if (call->op == STORE_THREAD_READ)
+        return;
+    add(c, call->root);
+    if (call->op == STORE_THREAD_LEAVE) {
+        add_text(c, letter[call->thread_end]);
+        return;
+    }
+    add(c, scribble(c, "%c", multitask_letter(call->multitask)));
+    add_number(c, call->limit);
+}
+
 static bool make_other_script(struct command *c, const struct keyspace *keys,
                               const struct store_call *call)
 {
@@ -267,6 +284,11 @@ static bool make_other_script(struct command *c, const struct keyspace *keys,
         add(c, scribble(c, "%.*s/%.*s", (int)call->root.len, call->root.at, (int)call->run.len,
                         call->run.at));
         add_flag(c, call->force);
+        return true;
+    case STORE_THREAD_ENTER:
+    case STORE_THREAD_LEAVE:
+    case STORE_THREAD_READ:
+        make_thread_script(c, keys, call);
         return true;
     case STORE_LOSS_COUNT:
         script(c, keys, "losses", key_of(c, keys, "replicas", STR_NONE));

@@ -76,6 +76,8 @@ static void keys_fini(struct model_keys *keys)
     mem_free(keys->value);
     mem_free(keys->member);
     mem_free(keys->order);
+    mem_free(keys->entry);
+    mem_free(keys->thread);
     *keys = (struct model_keys){0};
 }
 
@@ -116,6 +118,10 @@ static void keys_copy(const struct model_keys *from, struct model_keys *to)
     to->member_room = from->member_count;
     to->order = copy_of(from->order, from->order_count * sizeof *from->order);
     to->order_room = from->order_count;
+    to->entry = copy_of(from->entry, from->entry_count * sizeof *from->entry);
+    to->entry_room = from->entry_count;
+    to->thread = copy_of(from->thread, from->thread_count * sizeof *from->thread);
+    to->thread_room = from->thread_count;
     for (size_t i = 0; i < to->tree_count; i++)
         to->tree[i] = tree_copy(from->tree[i]);
 }
@@ -395,6 +401,7 @@ static bool only_reads(enum store_op op)
     case STORE_PUBLISH:
     case STORE_TREE:
     case STORE_META_READ:
+    case STORE_THREAD_READ:
     case STORE_CHECKPOINT_READ:
     case STORE_TIME:
     case STORE_ORDERS_READ:

@@ -54,6 +54,17 @@ struct model_order {
     int64_t hold_until, kept_until, lifted;
 };
 
+struct model_entry { /* of a run in a thread */
+    struct str thread, run, root;
+    char letter;
+    enum multitask multitask;
+    int64_t number, at;
+};
+struct model_thread {
+    struct str name;
+    int64_t last_number, expires;
+};
+
 struct model_keys { /* all that Redis holds, and that a snapshot copies */
     size_t tree_count, tree_room;
     struct model_tree **tree;
@@ -64,6 +75,10 @@ struct model_keys { /* all that Redis holds, and that a snapshot copies */
     size_t order_count, order_room;
     struct model_order *order;
     int64_t orders_version;
+    size_t entry_count, entry_room;
+    struct model_entry *entry;
+    size_t thread_count, thread_room;
+    struct model_thread *thread;
 };
 
 struct model_snapshot {
@@ -146,6 +161,7 @@ model_op model_start, model_assert; /* model_start.c */
 model_op model_cancel, model_end, model_report, model_reconcile, model_lost, model_link_op,
     model_checkpoint, model_peek, model_sync; /* model_runs.c */
 bool model_plain(struct model *model, const struct store_call *call, struct store_answer *out);
+bool model_threads(struct model *model, const struct store_call *call, struct store_answer *out);
 bool model_orders(struct model *model, const struct store_call *call, struct store_answer *out);
 
 #endif

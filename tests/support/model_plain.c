@@ -431,7 +431,7 @@ bool model_plain(struct model *model, const struct store_call *call, struct stor
 {
     *out = (struct store_answer){.verdict = SAID_OK};
     if (plain_value(model, call, out) || plain_list(model, call, out)
-        || model_orders(model, call, out))
+        || model_orders(model, call, out) || model_threads(model, call, out))
         return true;
     switch (call->op) {
     case STORE_PUBLISH:
