@@ -1,10 +1,7 @@
-/* Which route, what is in its query, how it refuses; which run is meant. */
+/* Which route, what is in its query, how it refuses. */
 #include "broker/langgraph.h"
 
 #include <strings.h>
-
-#include "base/mem.h"
-#include "wire/message.h"
 
 const char langgraph_unknown[] = "Run not found";
 
@@ -60,90 +57,21 @@ bool langgraph_query_action(struct http_request *request, enum action *out)
     return false;
 }
 
-/* ---- which run is meant ------------------------------------------------------------------------
- */
-static void find_free(struct read *read)
-{
-    struct langgraph_find *find = (struct langgraph_find *)read;
-    mem_free(find->thread);
-    mem_free(find);
-}
-
-void *langgraph_find_open(struct brokerd *d, struct http_request *request, size_t bytes,
-                          struct str thread, struct str run)
-{
-    struct langgraph_find *find = read_open(d, request, bytes, find_free);
-    if (find == NULL)
-        return NULL;
-    find->unknown = langgraph_unknown;
-    find->thread = thread.at != NULL ? mem_copy(thread) : NULL;
-    if (id_parse(run, &find->run) && (thread.at == NULL) == (find->thread == NULL))
-        return find;
-    langgraph_refuse(request, 503, "out of memory"); /* the router has checked the id */
-    read_end(&find->read);
-    return NULL;
-}
-
-static void not_found(struct langgraph_find *find)
-{
-    langgraph_refuse(find->read.pending.request, 404, find->unknown);
-    read_end(&find->read);
-}
-
-static void on_meta(void *owner, uint64_t token, const struct store_answer *answer)
-{
-    struct langgraph_find *find = owner;
-    struct run_meta meta;
-    (void)token;
-    if (read_failed(&find->read, answer))
-        return;
-    bool is_there = answer->verdict == SAID_OK && wire_meta_decode(answer->text, &meta) == ERR_OK;
-    if (is_there && (find->thread == NULL || str_is(meta.thread, find->thread)))
-        find->found(find);
-    else
-        not_found(find);
-}
-
-static void read_meta(struct langgraph_find *find)
-{
-    struct store_call call = {
-        .op = STORE_META_READ, .root = id_str(&find->root), .run = id_str(&find->run)};
-    read_call(&find->read, &call, on_meta);
-}
-
-static void on_root(void *owner, uint64_t token, const struct store_answer *answer)
-{
-    struct langgraph_find *find = owner;
-    (void)token;
-    if (read_failed(&find->read, answer))
-        return;
-    if (answer->verdict == SAID_OK && id_parse(answer->text, &find->root))
-        read_meta(find);
-    else
-        not_found(find);
-}
-
-void langgraph_find(struct langgraph_find *find, void (*found)(struct langgraph_find *find))
-{
-    struct str run = id_str(&find->run);
-    find->found = found;
-    if (id_parse(id_minted_root(run), &find->root))
-        read_meta(find);
-    else
-        read_call(&find->read, &(struct store_call){.op = STORE_FIND_READ, .id = run}, on_root);
-}
-
 /* ---- routes ------------------------------------------------------------------------------------
  */
 static const struct {
     const char *method, *path;
     langgraph_route *serve;
+    bool has_thread, has_run;
 } routes[] = {
-    {"POST", "/threads/{id}/runs/{id}/cancel", langgraph_cancel},
-    {"GET", "/threads/{id}/runs/{id}", langgraph_get},
-    {"GET", "/threads/{id}/runs/{id}/join", langgraph_join},
-    {"GET", "/threads/{id}/runs/{id}/stream", langgraph_stream},
-    {"GET", "/runs/{id}/stream", langgraph_stream},
+    {"POST", "/threads/{id}/runs/{id}/cancel", langgraph_cancel, true, true},
+    {"POST", "/runs/cancel", langgraph_cancel_many, false, false},
+    {"GET", "/threads/{id}/runs", langgraph_list, true, false},
+    {"GET", "/threads/{id}/runs/{id}", langgraph_get, true, true},
+    {"DELETE", "/threads/{id}/runs/{id}", langgraph_delete, true, true},
+    {"GET", "/threads/{id}/runs/{id}/join", langgraph_join, true, true},
+    {"GET", "/threads/{id}/runs/{id}/stream", langgraph_stream, true, true},
+    {"GET", "/runs/{id}/stream", langgraph_stream, false, true},
 };
 
 static bool begins_with(struct str path, const char *word)
@@ -158,18 +86,18 @@ static bool is_ours(struct str path)
     return begins_with(path, "/threads") || begins_with(path, "/runs");
 }
 
-/* Without a thread in the path, the one id is the run's. */
-static void serve(struct brokerd *d, struct http_request *request, langgraph_route *route,
+static void serve(struct brokerd *d, struct http_request *request, size_t route,
                   const struct str part[API_PARTS_MAX])
 {
-    bool has_both = part[1].at != NULL;
-    struct str thread = has_both ? part[0] : STR_NONE, run = has_both ? part[1] : part[0];
-    if (has_both && (thread.len == 0 || thread.len > TEXT_MAX_BYTES))
+    size_t next = 0;
+    struct str thread = routes[route].has_thread ? part[next++] : STR_NONE;
+    struct str run = routes[route].has_run ? part[next] : STR_NONE;
+    if (routes[route].has_thread && (thread.len == 0 || thread.len > TEXT_MAX_BYTES))
         langgraph_refuse(request, 422, "thread_id must have 1 to 1024 bytes");
-    else if (!id_is_valid(run))
+    else if (routes[route].has_run && !id_is_valid(run))
         langgraph_refuse(request, 422, "run_id must be 1 to 64 of A-Z a-z 0-9 _ -, a UUID for one");
     else
-        route(d, request, thread, run);
+        routes[route].serve(d, request, thread, run);
 }
 
 bool langgraph_serves(struct brokerd *d, struct http_request *request)
@@ -184,7 +112,7 @@ bool langgraph_serves(struct brokerd *d, struct http_request *request)
             continue;
         knows_path = true;
         if (str_is(http_method(request), routes[i].method)) {
-            serve(d, request, routes[i].serve, part);
+            serve(d, request, i, part);
             return true;
         }
     }

@@ -1,9 +1,12 @@
 /* The run routes of LangGraph's server, for clients that know nothing of Brakewire: a run of theirs
  * is a run of ours with the same id and thread_id. docs/PROTOCOL.md section 5.3 is normative.
  *
- * langgraph.c       which route, what is in its query, how it refuses; which run is meant
+ * langgraph.c       which route, what is in its query, how it refuses
+ * langgraph_seek.c  which run is meant; what its thread says of it
  * langgraph_stop.c  POST …/cancel
+ * langgraph_many.c  POST /runs/cancel
  * langgraph_run.c   a run as LangGraph shows it
+ * langgraph_thread.c all runs of a thread; DELETE
  * langgraph_join.c  GET …/join and …/stream: until the run is over */
 #ifndef BROKER_LANGGRAPH_H
 #define BROKER_LANGGRAPH_H
@@ -15,7 +18,8 @@ bool langgraph_serves(struct brokerd *d, struct http_request *request);
 
 typedef void langgraph_route(struct brokerd *d, struct http_request *request, struct str thread,
                              struct str run);
-langgraph_route langgraph_cancel, langgraph_get, langgraph_join, langgraph_stream;
+langgraph_route langgraph_cancel, langgraph_get, langgraph_join, langgraph_stream, langgraph_list,
+    langgraph_delete, langgraph_cancel_many;
 
 /* ---- langgraph.c --------------------------------------------------------------------------- */
 extern const char langgraph_unknown[]; /* "Run not found" */
@@ -28,12 +32,36 @@ void langgraph_refuse_problem(struct http_request *request, enum problem problem
 bool langgraph_query_flag(struct http_request *request, const char *name, bool *out);
 bool langgraph_query_action(struct http_request *request, enum action *out);
 
-/* A run that a request names: where it is, and whether it is of that thread. A read that is made
- * bigger by whoever asks; it is freed with mem_free() alone. */
+/* ---- langgraph_seek.c ------------------------------------------------------------------------ */
+/* How a run stands in the list of its thread. */
+struct langgraph_entry {
+    struct run_id run, root;
+    enum multitask multitask;
+    bool is_deleted, is_ended;
+    int64_t number; /* in the order in which they came */
+};
+/* As the store answers it. False: damaged. */
+bool langgraph_entry_parse(struct str text, struct langgraph_entry *out);
+
+/* Looks for a run. What asks for it holds one, and frees `thread` with mem_free() when it is done.
+ */
+struct langgraph_seek {
+    struct brokerd *daemon;
+    struct run_id run;
+    char *thread; /* that it must be of; NULL: whichever it is of, which is put here */
+    /* found: */
+    struct run_id root;
+    enum multitask multitask;
+    /* `answer`: what Redis could not do; NULL: it could. Not found: nobody knows it, it is of
+     * another thread, or it was deleted. */
+    void (*done)(struct langgraph_seek *seek, bool is_found, const struct store_answer *answer);
+};
+void langgraph_seek(struct langgraph_seek *seek);
+
+/* The same for a request. A read that is made bigger by whoever asks; it is freed as it is. */
 struct langgraph_find {
     struct read read; /* first */
-    struct run_id run, root;
-    char *thread;        /* NULL: whichever it is of */
+    struct langgraph_seek seek;
     const char *unknown; /* the detail of its 404 */
     /* The request is still there. It answers it or hands it on, and ends the read. */
     void (*found)(struct langgraph_find *find);
@@ -41,7 +69,6 @@ struct langgraph_find {
 /* `bytes` of zeroed memory that begin with a langgraph_find. NULL: answered. */
 void *langgraph_find_open(struct brokerd *d, struct http_request *request, size_t bytes,
                           struct str thread, struct str run);
-/* Looks; a run that is not there, or of another thread, is 404 with `unknown`. */
 void langgraph_find(struct langgraph_find *find, void (*found)(struct langgraph_find *find));
 
 /* ---- langgraph_run.c ----------------------------------------------------------------------- */
@@ -49,9 +76,15 @@ void langgraph_find(struct langgraph_find *find, void (*found)(struct langgraph_
 bool langgraph_is_rolled_back(const struct tree_run *run);
 /* "pending", "running", "error", "success", "timeout", "interrupted" */
 const char *langgraph_status(const struct tree_run *run);
-json_t *langgraph_run_json(const struct tree_run *run);
+json_t *langgraph_run_json(const struct tree_run *run, enum multitask multitask);
 
 /* ---- langgraph_stop.c ---------------------------------------------------------------------- */
+extern const char langgraph_not_cancelable[]; /* "Some runs were not found or not cancelable" */
+/* A cancel of this run as LangGraph's clients ask for it; lends the ids. */
+struct cancel_ask langgraph_ask(struct brokerd *d, const struct run_id *root,
+                                const struct run_id *run);
+/* It may not be cancelled, or not any more. */
+bool langgraph_is_not_cancelable(const struct brokerd *d, const struct cancel_result *result);
 /* A client that was to cancel by going away has gone. */
 void langgraph_cancel_for_gone(struct brokerd *d, const struct run_id *root,
                                const struct run_id *run);

@@ -41,6 +41,7 @@ struct join {
     struct brokerd *daemon;
     struct watch watch;
     struct run_id run, root;
+    enum multitask multitask;
     bool cancels;
 };
 
@@ -58,6 +59,7 @@ static void join_read(struct watch *watch, const struct tree *tree)
     struct join *join = LIST_OWNER(watch, struct join, watch);
     const struct tree_run *run = run_in(tree, &join->run);
     struct http_request *request = join->pending.request;
+    enum multitask multitask = join->multitask;
     if (run != NULL && !run_is_over(run->state))
         return;
     watch_end(&join->watch);
@@ -65,7 +67,7 @@ static void join_read(struct watch *watch, const struct tree *tree)
     if (run == NULL)
         langgraph_refuse(request, 404, langgraph_unknown);
     else
-        http_answer_json(request, 200, langgraph_run_json(run), NULL);
+        http_answer_json(request, 200, langgraph_run_json(run, multitask), NULL);
 }
 
 static void join_found(struct langgraph_find *find)
@@ -76,8 +78,9 @@ static void join_found(struct langgraph_find *find)
         *join = (struct join){.pending = {request, join_hung_up},
                               .daemon = find->read.daemon,
                               .watch = {.tree_read = join_read},
-                              .run = find->run,
-                              .root = find->root,
+                              .run = find->seek.run,
+                              .root = find->seek.root,
+                              .multitask = find->seek.multitask,
                               .cancels = find_cancels(find)};
         if (watch_begin(join->daemon, id_str(&join->root), &join->watch)) {
             http_request_own(request, join);
@@ -102,6 +105,7 @@ struct stream {
     struct listener listener; /* first */
     struct watch watch;
     struct run_id run, root;
+    enum multitask multitask;
     bool cancels; /* until it is over */
 };
 
@@ -144,7 +148,7 @@ static void stream_read(struct watch *watch, const struct tree *tree)
                     json_pack("{s:s, s:s}", "error", langgraph_status(run), "message",
                               run_state_name(run->state)));
     if (run != NULL)
-        stream_send(stream, "end", langgraph_run_json(run));
+        stream_send(stream, "end", langgraph_run_json(run, stream->multitask));
     watch_end(&stream->watch);
     http_stream_end(stream->listener.http);
 }
@@ -158,16 +162,17 @@ static void stream_found(struct langgraph_find *find)
     if (stream != NULL) {
         stream->listener.closed = stream_closed;
         stream->watch.tree_read = stream_read;
-        stream->run = find->run;
-        stream->root = find->root;
-        is_watched = watch_begin(d, id_str(&find->root), &stream->watch);
+        stream->run = find->seek.run;
+        stream->root = find->seek.root;
+        stream->multitask = find->seek.multitask;
+        is_watched = watch_begin(d, id_str(&find->seek.root), &stream->watch);
     }
     if (!is_watched) {
         langgraph_refuse(request, 503, "out of memory");
     } else if (listener_open(d, request, &stream->listener, NULL)) {
         stream->cancels = find_cancels(find);
         stream_send(stream, "metadata",
-                    json_pack("{s:s, s:i}", "run_id", find->run.text, "attempt", 1));
+                    json_pack("{s:s, s:i}", "run_id", find->seek.run.text, "attempt", 1));
         stream = NULL;
     }
     if (stream != NULL)

@@ -79,7 +79,7 @@ static json_t *metadata_json(const struct run_meta *meta)
     return json;
 }
 
-json_t *langgraph_run_json(const struct tree_run *run)
+json_t *langgraph_run_json(const struct tree_run *run, enum multitask multitask)
 {
     struct run_meta meta = {.label_count = 0};
     if (run->meta.len > 0 && wire_meta_decode(run->meta, &meta) != ERR_OK)
@@ -93,7 +93,7 @@ json_t *langgraph_run_json(const struct tree_run *run)
     api_set(json, "status", json_string(langgraph_status(run)));
     api_set(json, "metadata", metadata_json(&meta));
     api_set(json, "kwargs", json_object());
-    api_set(json, "multitask_strategy", json_string("enqueue"));
+    api_set(json, "multitask_strategy", json_string(multitask_name(multitask)));
     api_set(json, "cancel_reason", reason_json(run));
     return json;
 }
@@ -107,17 +107,17 @@ static void on_tree(void *owner, uint64_t token, const struct store_answer *answ
         return;
     struct http_request *request = find->read.pending.request;
     const struct tree_run *run =
-        answer->tree != NULL ? tree_find(answer->tree, id_str(&find->run)) : NULL;
+        answer->tree != NULL ? tree_find(answer->tree, id_str(&find->seek.run)) : NULL;
     if (run == NULL || langgraph_is_rolled_back(run))
         langgraph_refuse(request, 404, langgraph_unknown);
     else
-        http_answer_json(request, 200, langgraph_run_json(run), NULL);
+        http_answer_json(request, 200, langgraph_run_json(run, find->seek.multitask), NULL);
     read_end(&find->read);
 }
 
 static void on_found(struct langgraph_find *find)
 {
-    struct store_call call = {.op = STORE_TREE, .root = id_str(&find->root)};
+    struct store_call call = {.op = STORE_TREE, .root = id_str(&find->seek.root)};
     read_call(&find->read, &call, on_tree);
 }
 

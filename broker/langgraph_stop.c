@@ -3,7 +3,7 @@
 #include "base/mem.h"
 #include "broker/langgraph.h"
 
-static const char not_cancelable[] = "Some runs were not found or not cancelable";
+const char langgraph_not_cancelable[] = "Some runs were not found or not cancelable";
 
 /* ---- the answer --------------------------------------------------------------------------------
  */
@@ -31,17 +31,21 @@ static bool is_refused_as_cancelled(const struct brokerd *d, const struct cancel
            && run_is_over(result->target_state);
 }
 
+bool langgraph_is_not_cancelable(const struct brokerd *d, const struct cancel_result *result)
+{
+    return result->problem == PROBLEM_NOT_FOUND || result->problem == PROBLEM_NOT_CANCELABLE
+           || result->problem == PROBLEM_RUN_ID_TAKEN
+           || (result->problem == PROBLEM_NONE && is_refused_as_cancelled(d, result));
+}
+
 static void stop_answered(void *owner, const struct cancel_result *result)
 {
     struct stop *stop = owner;
     struct brokerd *d = stop->daemon;
     struct http_request *request = stop->pending.request;
     mem_free(stop);
-    bool is_unknown = result->problem == PROBLEM_NOT_FOUND
-                      || result->problem == PROBLEM_NOT_CANCELABLE
-                      || result->problem == PROBLEM_RUN_ID_TAKEN;
-    if (is_unknown || (result->problem == PROBLEM_NONE && is_refused_as_cancelled(d, result)))
-        langgraph_refuse(request, 404, not_cancelable);
+    if (langgraph_is_not_cancelable(d, result))
+        langgraph_refuse(request, 404, langgraph_not_cancelable);
     else if (result->problem != PROBLEM_NONE)
         langgraph_refuse_problem(request, result->problem, result->detail);
     else
@@ -57,8 +61,8 @@ struct stop_find {
     bool wait;
 };
 
-static struct cancel_ask cancel_of(struct brokerd *d, const struct run_id *root,
-                                   const struct run_id *run)
+struct cancel_ask langgraph_ask(struct brokerd *d, const struct run_id *root,
+                                const struct run_id *run)
 {
     return (struct cancel_ask){
         .root = id_str(root),
@@ -88,7 +92,7 @@ static void on_found(struct langgraph_find *find)
     }
     *stop = (struct stop){{request, stop_hung_up}, d, ask};
     http_request_own(request, stop);
-    struct cancel_ask cancel = cancel_of(d, &find->root, &find->run);
+    struct cancel_ask cancel = langgraph_ask(d, &find->seek.root, &find->seek.run);
     cancel.ask = ask;
     cancel.action = asked->action;
     cancel.reason = http_query(request, "reason");
@@ -115,14 +119,14 @@ void langgraph_cancel(struct brokerd *d, struct http_request *request, struct st
         return;
     find->action = action;
     find->wait = wait;
-    find->find.unknown = not_cancelable;
+    find->find.unknown = langgraph_not_cancelable;
     langgraph_find(&find->find, on_found);
 }
 
 void langgraph_cancel_for_gone(struct brokerd *d, const struct run_id *root,
                                const struct run_id *run)
 {
-    struct cancel_ask cancel = cancel_of(d, root, run);
+    struct cancel_ask cancel = langgraph_ask(d, root, run);
     cancel.reason = STR("on_disconnect");
     feed_cancels(d, (struct cancels_event){.kind = CANCELS_ASK, .asked = &cancel});
 }

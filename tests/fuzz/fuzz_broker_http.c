@@ -23,6 +23,13 @@ static const char *const routes[] = {
     "GET /v1/audit",
     "GET /v1/replicas",
     "POST /v1/replicas/confirm-losses",
+    "POST /threads/t/runs/a/cancel",
+    "POST /runs/cancel",
+    "GET /threads/t/runs",
+    "GET /threads/t/runs/a",
+    "GET /threads/t/runs/a/join",
+    "GET /runs/a/stream",
+    "DELETE /threads/t/runs/a",
     NULL,
 };
 

@@ -279,6 +279,10 @@ static void what_is_wrong_has_a_detail(void **state)
         {404, "GET", "/threads/t/runs/r/join"},
         {404, "GET", "/threads/t/runs/r/stream"},
         {404, "GET", "/runs/r/stream"},
+        {422, "GET", "/threads/t/runs?limit=0"},
+        {422, "GET", "/threads/t/runs?offset=-1"},
+        {422, "GET", "/threads/t/runs?status=busy"},
+        {404, "DELETE", "/threads/t/runs/r"},
         {404, "POST", "/threads"},
         {404, "GET", "/threads/t/state"},
         {405, "GET", "/threads/t/runs/r/cancel"},
@@ -303,6 +307,196 @@ static void a_join_answers_the_run_when_it_is_over(void **state)
     json_decref(json);
 }
 
+/* ---- many runs ---------------------------------------------------------------------------------
+ */
+static struct lg_run begin_in(const char *thread, const char *more)
+{
+    struct lg_run run;
+    snprintf(run.thread, sizeof run.thread, "%s", thread);
+    name_uuid(run.run);
+    run.started = sidecar_run(&agentd, NULL, "{\"run_id\":\"%s\",\"thread_id\":\"%s\"%s}", run.run,
+                              run.thread, more);
+    return run;
+}
+
+static size_t list_runs(const char *thread, const char *query, json_t **out)
+{
+    json_t *json = ask(200, "GET", "/threads/%s/runs%s", thread, query);
+    size_t count = json_array_size(json);
+    assert_true(json_is_array(json));
+    if (out != NULL)
+        *out = json;
+    else
+        json_decref(json);
+    return count;
+}
+
+static void a_thread_lists_its_runs_the_latest_first(void **state)
+{
+    (void)state;
+    char thread[40];
+    json_t *json;
+    name_uuid(thread);
+    assert_int_equal(list_runs(thread, "", NULL), 0);
+    struct lg_run one = begin_in(thread, ""), two = begin_in(thread, ""),
+                  three = begin_in(thread, ",\"multitask_strategy\":\"enqueue\"");
+    sidecar_end(&agentd, &two.started, "success");
+    assert_int_equal(list_runs(thread, "", &json), 3);
+    const char *const order[] = {three.run, two.run, one.run};
+    for (size_t i = 0; i < 3; i++)
+        assert_string_equal(json_word(json_array_get(json, i), "run_id"), order[i]);
+    json_decref(json);
+    assert_int_equal(list_runs(thread, "?limit=1&offset=1", &json), 1);
+    assert_string_equal(json_word(json_array_get(json, 0), "run_id"), two.run);
+    json_decref(json);
+    assert_int_equal(list_runs(thread, "?status=running", NULL), 2);
+    assert_int_equal(list_runs(thread, "?status=success", NULL), 1);
+    assert_int_equal(list_runs(thread, "?status=error", NULL), 0);
+    assert_int_equal(list_runs(thread, "?offset=3", NULL), 0);
+
+    expect_empty(ask(204, "DELETE", "/threads/%s/runs/%s", thread, two.run));
+    assert_int_equal(list_runs(thread, "", NULL), 2);
+    expect_detail(ask(404, "DELETE", "/threads/%s/runs/%s", thread, two.run), "Run not found");
+    expect_detail(ask(404, "GET", "/threads/%s/runs/%s", thread, two.run), "Run not found");
+    expect_empty(ask(204, "DELETE", "/threads/%s/runs/%s", thread, one.run));
+    sidecar_wait_for_state(&agentd, &one.started, "stopping");
+    sidecar_end(&agentd, &one.started, "cancelled");
+    assert_int_equal(list_runs(thread, "", NULL), 1);
+    sidecar_end(&agentd, &three.started, "success");
+}
+
+static json_t *cancel_many(long status, const char *query, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+static json_t *cancel_many(long status, const char *query, const char *format, ...)
+{
+    char body[2048], path[64];
+    json_t *json = NULL;
+    va_list args;
+    va_start(args, format);
+    vsnprintf(body, sizeof body, format, args);
+    va_end(args);
+    snprintf(path, sizeof path, "/runs/cancel%s", query);
+    long got = service_call(&broker, NULL, "POST", path, body, &json);
+    if (got != status)
+        fail_msg("%s: %ld %s", body, got, json_word(json, "detail"));
+    return json;
+}
+
+static void many_runs_are_cancelled_by_name_thread_or_state(void **state)
+{
+    (void)state;
+    struct lg_run one = begin_run(), two = begin_in(one.thread, ""), other = begin_run();
+    expect_empty(cancel_many(204, "?action=interrupt",
+                             "{\"thread_id\":\"%s\",\"run_ids\":[\"%s\"]}", one.thread, one.run));
+    sidecar_wait_for_state(&agentd, &one.started, "stopping");
+    expect_status(&two, "running");
+    /* what is there is cancelled, and what is not is told */
+    expect_detail(cancel_many(404, "", "{\"thread_id\":\"%s\",\"run_ids\":[\"%s\",\"%s\"]}",
+                              one.thread, two.run, other.run),
+                  not_cancelable);
+    sidecar_wait_for_state(&agentd, &two.started, "stopping");
+    sidecar_wait_for_state(&agentd, &other.started, "running");
+    sidecar_end(&agentd, &one.started, "cancelled");
+    sidecar_end(&agentd, &two.started, "cancelled");
+
+    struct lg_run three = begin_in(one.thread, "");
+    expect_empty(cancel_many(204, "", "{\"thread_id\":\"%s\",\"status\":\"running\"}", one.thread));
+    sidecar_wait_for_state(&agentd, &three.started, "stopping");
+    sidecar_wait_for_state(&agentd, &other.started, "running");
+    sidecar_end(&agentd, &three.started, "cancelled");
+    expect_detail(cancel_many(404, "", "{\"thread_id\":\"%s\",\"status\":\"all\"}", one.thread),
+                  not_cancelable);
+
+    struct started alone = sidecar_run(&agentd, NULL, "{}"); /* of no thread: not LangGraph's */
+    expect_detail(cancel_many(404, "", "{\"status\":\"pending\"}"), not_cancelable);
+    expect_empty(cancel_many(204, "?action=rollback", "{\"status\":\"all\",\"run_ids\":null}"));
+    sidecar_wait_for_state(&agentd, &other.started, "stopping");
+    sidecar_wait_for_state(&agentd, &alone, "running");
+    sidecar_end(&agentd, &other.started, "rolled_back");
+    sidecar_end(&agentd, &alone, "success");
+    expect_detail(cancel_many(404, "", "{\"status\":\"all\"}"), not_cancelable);
+}
+
+static void a_question_about_many_is_looked_at_closely(void **state)
+{
+    static const char *const wrong[] = {
+        "",
+        "{",
+        "[]",
+        "{}",
+        "{\"status\":\"running\",\"run_ids\":[\"a\"],\"thread_id\":\"t\"}",
+        "{\"run_ids\":[\"a\"]}",
+        "{\"thread_id\":\"t\"}",
+        "{\"thread_id\":\"t\",\"run_ids\":[]}",
+        "{\"thread_id\":\"t\",\"run_ids\":[1]}",
+        "{\"thread_id\":\"t\",\"run_ids\":\"a\"}",
+        "{\"thread_id\":1,\"run_ids\":[\"a\"]}",
+        "{\"thread_id\":\"t\",\"run_ids\":[\"a b\"]}",
+        "{\"status\":\"busy\"}"};
+    (void)state;
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++)
+        json_decref(cancel_many(422, "", "%s", wrong[i]));
+    json_decref(cancel_many(422, "?action=stop", "{\"status\":\"all\"}"));
+}
+
+/* ---- one after the other in a thread -----------------------------------------------------------
+ */
+static void a_new_run_takes_the_place_of_the_old_one_as_it_asks(void **state)
+{
+    (void)state;
+    char thread[40];
+    json_t *json;
+    name_uuid(thread);
+    struct lg_run old = begin_in(thread, "");
+    struct lg_run second = begin_in(thread, ",\"multitask_strategy\":\"enqueue\"");
+    expect_status(&old, "running");
+    struct lg_run third = begin_in(thread, ",\"multitask_strategy\":\"interrupt\"");
+    sidecar_wait_for_state(&agentd, &old.started, "stopping");
+    sidecar_wait_for_state(&agentd, &second.started, "stopping");
+    sidecar_wait_for_state(&agentd, &third.started, "running");
+    json = ask(200, "GET", "/threads/%s/runs/%s", thread, old.run);
+    char reason[80];
+    snprintf(reason, sizeof reason, "superseded by run %s", third.run);
+    assert_string_equal(json_word(json, "cancel_reason"), reason);
+    json_decref(json);
+    json = ask(200, "GET", "/threads/%s/runs/%s", thread, third.run);
+    assert_string_equal(json_word(json, "multitask_strategy"), "interrupt");
+    json_decref(json);
+    sidecar_end(&agentd, &old.started, "cancelled");
+    sidecar_end(&agentd, &second.started, "cancelled");
+
+    json = sidecar_call(&agentd, NULL, 409, "POST", "/v1/runs",
+                        "{\"thread_id\":\"%s\",\"multitask_strategy\":\"reject\"}", thread);
+    assert_string_equal(json_word(json, "code"), "conflict");
+    assert_non_null(strstr(json_word(json, "detail"), third.run));
+    json_decref(json);
+    struct lg_run fourth = begin_in(thread, ",\"multitask_strategy\":\"rollback\"");
+    sidecar_wait_for_state(&agentd, &third.started, "stopping");
+    sidecar_end(&agentd, &third.started, "rolled_back");
+    assert_int_equal(list_runs(thread, "?status=running", NULL), 1);
+    sidecar_end(&agentd, &fourth.started, "success");
+    struct lg_run fifth = begin_in(thread, ",\"multitask_strategy\":\"reject\"");
+    sidecar_end(&agentd, &fifth.started, "success");
+}
+
+/* The list still names a run that ended where nobody could say so. */
+static void a_thread_is_not_busy_because_of_a_run_that_is_over(void **state)
+{
+    (void)state;
+    char thread[40], place[80];
+    name_uuid(thread);
+    struct lg_run old = begin_in(thread, "");
+    sidecar_end(&agentd, &old.started, "success");
+    snprintf(place, sizeof place, "bw:thread:%s", thread);
+    if (redis.pid == 0)
+        return; /* a cluster: the key is on one of three */
+    redis_process_do(&redis, "HSET %s %s l:e:1:1:%s", place, old.run, old.run);
+    redis_process_do(&redis, "HSET %s %s l:e:2:2:%s", place, "never-began", "never-began");
+    struct lg_run next = begin_in(thread, ",\"multitask_strategy\":\"reject\"");
+    sidecar_end(&agentd, &next.started, "success");
+}
+
 #define STORIES                                                                      \
     cmocka_unit_test(a_cancel_without_wait_is_202_and_empty),                        \
         cmocka_unit_test(a_wait_is_204_when_it_has_stopped_and_202_when_it_has_not), \
@@ -310,11 +504,17 @@ static void a_join_answers_the_run_when_it_is_over(void **state)
         cmocka_unit_test(a_run_of_another_thread_is_unknown),                        \
         cmocka_unit_test(a_rollback_takes_the_run_back),                             \
         cmocka_unit_test(a_run_has_the_members_of_their_model),                      \
-        cmocka_unit_test(a_join_answers_the_run_when_it_is_over)
+        cmocka_unit_test(a_join_answers_the_run_when_it_is_over),                    \
+        cmocka_unit_test(a_thread_lists_its_runs_the_latest_first),                  \
+        cmocka_unit_test(many_runs_are_cancelled_by_name_thread_or_state),           \
+        cmocka_unit_test(a_new_run_takes_the_place_of_the_old_one_as_it_asks),       \
+        cmocka_unit_test(a_thread_is_not_busy_because_of_a_run_that_is_over)
 
 int main(void)
 {
-    const struct CMUnitTest embedded[] = {STORIES, cmocka_unit_test(what_is_wrong_has_a_detail)};
+    const struct CMUnitTest embedded[] = {STORIES, cmocka_unit_test(what_is_wrong_has_a_detail),
+                                          cmocka_unit_test(
+                                              a_question_about_many_is_looked_at_closely)};
     const struct CMUnitTest deployed[] = {STORIES};
     const struct CMUnitTest strict[] = {
         cmocka_unit_test(what_ended_before_its_cancel_is_cancelled_as_a_switch_says)};

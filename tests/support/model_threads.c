@@ -58,7 +58,7 @@ static void make_room(struct model *model, struct str thread, size_t max)
             || ((out->letter == 'l') == (entry->letter == 'l') && entry->number < out->number);
         out = is_better ? entry : out;
     }
-    if (count >= max)
+    if (out != NULL && count >= max)
         *out = model->keys.entry[--model->keys.entry_count];
 }
 
