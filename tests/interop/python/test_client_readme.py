@@ -8,7 +8,9 @@ import textwrap
 import types
 from typing import Any
 
+import httpx
 import pytest
+from fastapi import FastAPI, Request
 
 import brakewire
 from support.stack import SOURCE, Stack, ask
@@ -123,3 +125,17 @@ async def test_langgraph(stack: Stack) -> None:
     assert left["result"] == {"answer": "42"}
     seen = ask(stack.broker, "GET", f"/v1/runs/{runs[0].run_id}").json
     assert (seen["agent"], seen["thread_id"], seen["state"]) == ("researcher", "t-1", "success")
+
+
+async def test_fastapi(stack: Stack) -> None:
+    app = FastAPI()
+
+    @app.get("/")
+    def root(request: Request) -> str:
+        return str(request.state.brakewire.run_id)
+
+    await run_example(example("add_middleware"), app=app)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service") as client:
+        run = (await client.get("/")).json()
+    seen = ask(stack.broker, "GET", f"/v1/runs/{run}").json
+    assert (seen["agent"], seen["state"]) == ("researcher", "success")

@@ -268,7 +268,10 @@ class RunState:
         body["include_self"] = include_self
         if not self._is_alone:
             wait_s = body.get("timeout_ms", 10_000) / 1000 if body.get("wait", "none") != "none" else 0
-            return self._say("cancel", body, timeout=wait_s + 15)
+            answer = self._say("cancel", body, timeout=wait_s + 15)
+            if include_self:
+                self.deliver(Cancel.from_json(answer))
+            return answer
         self._check_process()
         cancel = Cancel(f"{self.root}.{self.run_id}", self.run_id, self.root, body.get("action", "interrupt"),
                         body.get("reason", ""), "client")
