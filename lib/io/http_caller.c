@@ -276,8 +276,9 @@ static size_t take_bytes(char *bytes, size_t size, size_t count, void *owner)
 static int on_traffic(CURL *easy, curl_infotype kind, char *bytes, size_t len, void *owner)
 {
     struct call *call = owner;
-    (void)easy, (void)bytes, (void)len;
-    if (kind == CURLINFO_HEADER_OUT && !call->was_sent) {
+    const struct str sent = {bytes, len};
+    (void)easy;
+    if (kind == CURLINFO_HEADER_OUT && sent.len > 0 && !call->was_sent) {
         call->was_sent = true;
         look_later(call->caller);
     }

@@ -210,8 +210,7 @@ static void a_card_without_what_we_speak_is_none(void **state)
         "{\"url\":1}",
         "{\"url\":\"http://x\",\"protocolVersion\":\"0.2.6\"}",
         "{\"url\":\"http://x\",\"protocolVersion\":\"0.3.0\",\"preferredTransport\":\"GRPC\"}",
-        "{\"supportedInterfaces\":[{\"url\":\"http://x/a b\",\"protocolBinding\":\"JSONRPC\","
-        "\"protocolVersion\":\"1.0\"}]}",
+        "{\"url\":\"http://x/a b\",\"protocolVersion\":\"0.3.0\"}",
     };
     struct a2a_interface found;
     for (size_t i = 0; i < sizeof cards / sizeof cards[0]; i++)
