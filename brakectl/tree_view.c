@@ -9,7 +9,7 @@
 enum { DEPTH_MAX = 130, INDENT_MAX = DEPTH_MAX * 6 };
 
 struct view {
-    const json_t *runs;
+    const json_t *runs, *links;
     bool with_colour;
     struct buf *out;
     char indent[INDENT_MAX + 1];
@@ -81,6 +81,31 @@ static void add_node(const struct view *view, const json_t *node)
     (void)buf_add_text(view->out, "\n");
 }
 
+/* Of what a link leads to the first line: a request may hold more. */
+static void add_link(const struct view *view, const json_t *link)
+{
+    const char *to = json_text(link, "to");
+    bool is_done = json_is_yes(link, "acknowledged");
+    (void)buf_addf(view->out, "⇢ %s %.*s ", json_text(link, "kind"), (int)strcspn(to, "\n"), to);
+    paint(view->out, view->with_colour, is_done ? DIM : MAGENTA,
+          is_done ? "acknowledged" : "not acknowledged");
+    (void)buf_add_text(view->out, "\n");
+}
+
+/* Children that live elsewhere. */
+static void add_links(const struct view *view, const char *run_id, size_t indent_len)
+{
+    size_t i;
+    json_t *link;
+    json_array_foreach(view->links, i, link)
+    {
+        if (strcmp(json_text(link, "run_id"), run_id) != 0)
+            continue;
+        (void)buf_add(view->out, view->indent, indent_len);
+        add_link(view, link);
+    }
+}
+
 /* The next child of `parent` from `*at` on; NULL: no more. */
 static const json_t *next_child(const struct view *view, const char *parent, size_t *at)
 {
@@ -99,6 +124,7 @@ static void add_children(struct view *view, const char *parent, size_t indent_le
 {
     size_t at = 0;
     const json_t *node = next_child(view, parent, &at);
+    add_links(view, parent, indent_len);
     while (node != NULL && indent_len + 6 < INDENT_MAX) {
         const json_t *next = next_child(view, parent, &at);
         view->indent[indent_len] = '\0';
@@ -113,8 +139,10 @@ static void add_children(struct view *view, const char *parent, size_t indent_le
 
 void tree_view(const json_t *tree, bool with_colour, struct buf *out)
 {
-    struct view view = {
-        .runs = json_object_get(tree, "runs"), .with_colour = with_colour, .out = out};
+    struct view view = {.runs = json_object_get(tree, "runs"),
+                        .links = json_object_get(tree, "links"),
+                        .with_colour = with_colour,
+                        .out = out};
     size_t i;
     json_t *node;
     json_array_foreach(view.runs, i, node)

@@ -451,6 +451,31 @@ static void a_tree_is_drawn(void **state)
     assert_int_equal(RUN(&process, "tree", "trunk", "--watch"), 0);
 }
 
+static void post_to_agentd(const char *path, json_t *body)
+{
+    char where[PROGRAM_PATH_MAX + 8];
+    struct http_client *client = NULL;
+    struct answer answer;
+    snprintf(where, sizeof where, "unix:%s", stack.agentd_socket[0]);
+    assert_int_equal(http_client_new(where, "a-token-of-the-test", &client), ERR_OK);
+    answer_to(client, "POST", path, body, SECONDS(2), &answer);
+    assert_int_equal(answer.status, 201);
+    answer_fini(&answer);
+    http_client_free(client);
+}
+
+static void a_tree_shows_what_it_links_to(void **state)
+{
+    (void)state;
+    struct process process;
+    post_to_agentd("/v1/runs", json_pack("{ss}", "run_id", "linking"));
+    post_to_agentd("/v1/runs/linking/links",
+                   json_pack("{si ss ss ss ss}", "epoch", 1, "kind", "langgraph", "url",
+                             "http://127.0.0.1:1", "thread_id", "t", "run_id", "r"));
+    assert_int_equal(RUN(&process, "tree", "linking"), 0);
+    has(&process, "⇢ langgraph http://127.0.0.1:1/threads/t/runs/r not acknowledged");
+}
+
 static void is_json(const char *text)
 {
     json_error_t error;
@@ -641,6 +666,7 @@ int main(void)
         cmocka_unit_test(a_completed_run_is_not_cancelable),
         cmocka_unit_test(a_wait_that_ends_before_the_stop_says_so),
         cmocka_unit_test(a_tree_is_drawn),
+        cmocka_unit_test(a_tree_shows_what_it_links_to),
         cmocka_unit_test(every_answer_can_be_json),
         cmocka_unit_test(cancels_are_listed),
         cmocka_unit_test(the_doctor_tells_good_from_doubtful_from_bad),

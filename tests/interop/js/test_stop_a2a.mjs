@@ -94,6 +94,21 @@ for (const [version, binding] of [['1.0', 'jsonrpc'], ['1.0', 'rest'], ['0.3', '
       assert.equal((await cancel(brake)).json.complete, true)
     })
 
+    test('a link to a task is cancelled at the agent that has it', async () => {
+      const parent = await ask(stack.agentds[0], 'POST', '/v1/runs', { body: { entry: true } })
+      const { run_id: id, token, epoch } = parent.json
+      const { task, brake } = await begin(replicas[1], face)
+      const linked = await ask(stack.agentds[0], 'POST', `/v1/runs/${id}/links`, {
+        token, body: { epoch, kind: 'a2a', url: replicas[1].url, task_id: task },
+      })
+      assert.equal(linked.status, 201, linked.text)
+      await ask(stack.agentds[0], 'POST', `/v1/runs/${id}/end`, { token, body: { epoch, state: 'success' } })
+      const answer = await cancel(id)
+      assert.equal(answer.json.complete, true, answer.text)
+      assert.equal(answer.json.counts.links_acknowledged, 1)
+      await until(async () => (await node(brake)).state !== 'running') // its task has ended
+    })
+
     test('an executor that works on is unresponsive, and never stopped', async () => {
       const { brake } = await begin(replicas[0], face, { mode: 'stubborn', ticks: 100, grace: 500 })
       const answer = await cancel(brake, { timeout_ms: 1200 })

@@ -80,3 +80,22 @@ test('a node that ignores the signal is unresponsive, and never stopped', async 
   const over = await until(async () => { const now = await node(brake); return now.state !== 'stopping' && now })
   assert.equal(over.finished_anyway, 'success')
 })
+
+test('a link into another server is cancelled there, whoever carries it', async () => {
+  const parent = await ask(stack.agentds[0], 'POST', '/v1/runs', { body: { entry: true } })
+  const { run_id: id, token, epoch } = parent.json
+  const { client, thread, run } = await begin(replicas[1], { brake: false })
+  await until(async () => (await client.runs.get(thread, run)).status === 'running')
+  const linked = await ask(stack.agentds[0], 'POST', `/v1/runs/${id}/links`, {
+    token, body: { epoch, kind: 'langgraph', url: replicas[1].url, thread_id: thread, run_id: run },
+  })
+  assert.equal(linked.status, 201, linked.text)
+  await ask(stack.agentds[0], 'POST', `/v1/runs/${id}/end`, { token, body: { epoch, state: 'success' } })
+  const answer = await cancel(id)
+  assert.equal(answer.json.complete, true, answer.text)
+  assert.equal(answer.json.counts.links_acknowledged, 1)
+  assert.equal((await client.runs.get(thread, run)).status, 'interrupted')
+  const tree = (await ask(stack.broker, 'GET', `/v1/roots/${id}/tree`)).json
+  assert.deepEqual(tree.links.map(({ kind, to }) => [kind, to]),
+    [['langgraph', `${replicas[1].url}/threads/${thread}/runs/${run}`]])
+})

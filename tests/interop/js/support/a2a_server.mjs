@@ -61,9 +61,9 @@ const executor = {
     }
     say(bus, task, done === ticks ? 'completed' : 'canceled', true)
     bus.finished()
-    await ask(agentd, 'POST', `/v1/runs/${run.run_id}/end`, {
-      token: run.token, body: { epoch: run.epoch, state: done === ticks ? 'success' : 'cancelled' },
-    })
+    const end = (state) => ask(agentd, 'POST', `/v1/runs/${run.run_id}/end`, { token: run.token, body: { epoch: run.epoch, state } })
+    const { status } = await end(done === ticks ? 'success' : 'cancelled')
+    if (status === 409) await end('error') // nobody cancelled it here
   },
   async cancelTask(id) {
     calls++

@@ -34,10 +34,9 @@ async function work(state, config) {
     return { done: ticks }
   } finally {
     if (run !== undefined) {
-      const end = ticks === state.ticks ? 'success' : 'cancelled'
-      await ask(agentd, 'POST', `/v1/runs/${run.run_id}/end`, {
-        token: run.token, body: { epoch: run.epoch, state: end },
-      })
+      const end = (word) => ask(agentd, 'POST', `/v1/runs/${run.run_id}/end`, { token: run.token, body: { epoch: run.epoch, state: word } })
+      const { status } = await end(ticks === state.ticks ? 'success' : 'cancelled')
+      if (status === 409) await end('error') // nobody cancelled it here
     }
   }
 }

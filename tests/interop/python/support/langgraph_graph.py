@@ -38,7 +38,9 @@ def register(config: RunnableConfig, grace: int) -> dict[str, Any]:
 
 
 def end(brake: dict[str, Any], state: str) -> None:
-    ask(AGENTD, "POST", f"/v1/runs/{brake['run_id']}/end", {"epoch": brake["epoch"], "state": state}, brake["token"])
+    path, body = f"/v1/runs/{brake['run_id']}/end", {"epoch": brake["epoch"], "state": state}
+    if ask(AGENTD, "POST", path, body, brake["token"]).status == 409:  # nobody cancelled it here
+        ask(AGENTD, "POST", path, {**body, "state": "error"}, brake["token"])
 
 
 def toil(brake: dict[str, Any], ticks: int) -> None:
