@@ -276,9 +276,9 @@ static size_t take_bytes(char *bytes, size_t size, size_t count, void *owner)
 static int on_traffic(CURL *easy, curl_infotype kind, char *bytes, size_t len, void *owner)
 {
     struct call *call = owner;
-    const struct str sent = {bytes, len};
+    bool is_request = kind == CURLINFO_HEADER_OUT && memchr(bytes, '\n', len) != NULL;
     (void)easy;
-    if (kind == CURLINFO_HEADER_OUT && sent.len > 0 && !call->was_sent) {
+    if (is_request && !call->was_sent) {
         call->was_sent = true;
         look_later(call->caller);
     }
