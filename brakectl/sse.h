@@ -7,7 +7,7 @@
 #define BRAKECTL_SSE_H
 
 #include "base/mono.h"
-#include "brakectl/sse_reader.h"
+#include "io/sse_reader.h"
 
 struct sse;
 

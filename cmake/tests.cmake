@@ -56,6 +56,7 @@ endforeach()
 
 bw_add_tests(unit 60)
 bw_add_tests(integration 180)
+include(cmake/client-tests.cmake)
 # The same stories on a cluster: what a daemon promises does not depend on where Redis keeps it.
 foreach(name test_agentd test_agentd_refusals test_agentd_trouble test_brokerd test_orders)
   bw_register(integration/${name}_on_a_cluster integration 180 ${name})
@@ -102,7 +103,6 @@ endif()
 # Without libFuzzer a target replays its corpus: each file that once mattered, on every test run.
 # `bw_of_<target>`: the folder of a program whose decoder it is.
 add_custom_target(fuzz_targets)
-set(bw_of_sse bw_brakectl)
 set(bw_of_conf bw_agentd)
 set(bw_of_agentd_http bw_agentd)
 set(bw_of_broker_http bw_broker)
@@ -147,6 +147,7 @@ foreach(source IN LISTS bench_sources)
   add_executable(${name} ${source})
   target_link_libraries(${name} PRIVATE bw_bench)
 endforeach()
+target_link_libraries(bench_client PRIVATE brakewire)
 
 file(GLOB lint_scripts CONFIGURE_DEPENDS ${tests}/lint/*.sh)
 foreach(script IN LISTS lint_scripts)

@@ -4,7 +4,7 @@
 #include <assert.h>
 #include <stdlib.h>
 
-#include "brakectl/sse_reader.h"
+#include "io/sse_reader.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len);
 

@@ -22,9 +22,7 @@ static void write_file(char path[64], const char *name, const char *text)
 {
     snprintf(path, 64, "%s/%s", folder, name);
     FILE *file = fopen(path, "w");
-    assert_non_null(file);
-    assert_true(fputs(text, file) >= 0);
-    assert_int_equal(fclose(file), 0);
+    assert_true(file != NULL && fputs(text, file) >= 0 && fclose(file) == 0);
     assert_int_equal(chmod(path, 0600), 0);
 }
 

@@ -8,10 +8,10 @@ trap 'rm -rf "$tree"' EXIT
 
 plant() { # a small tree that every gate accepts
     rm -rf "${tree:?}"/*
-    mkdir -p "$tree"/{lib/{base,core,wire,io,remote,store,api},agentd,broker,brakectl,tests/unit,docs}
+    mkdir -p "$tree"/{lib/{base,core,wire,io,remote,store,api},agentd,broker,brakectl,clients/c,tests/unit,docs}
     cp "$here/../../.clang-format" "$tree/"
     local folder
-    for folder in lib/{base,core,wire,io,remote,store,api} agentd broker brakectl tests/unit; do
+    for folder in lib/{base,core,wire,io,remote,store,api} agentd broker brakectl clients/c tests/unit; do
         printf '#include <stdint.h>\n\nint one(int two)\n{\n    return two;\n}\n' >"$tree/$folder/a.c"
     done
     printf 'See [the other](b.md#part).\n' >"$tree/docs/a.md"
@@ -52,6 +52,8 @@ echo '#include "core/agent.h"' >>"$tree/lib/remote/a.c"
 expect_red layers "other protocols that see the agent"
 echo '#include "broker/routes.h"' >>"$tree/agentd/a.c"
 expect_red layers "an agentd that sees the broker"
+echo '#include <openssl/evp.h>' >>"$tree/clients/c/a.c"
+expect_red layers "a client library that needs OpenSSL"
 rm "$tree/lib/wire/a.c"
 expect_red layers "an empty folder"
 echo 'void b(void) { usleep(1000); }' >>"$tree/tests/unit/a.c"

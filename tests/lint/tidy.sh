@@ -15,14 +15,14 @@ fi
 
 passed=$build/tidy
 mkdir -p "$passed"
-newest_header=$(find lib agentd broker brakectl .clang-tidy \
+newest_header=$(find lib agentd broker brakectl clients/c include .clang-tidy \
     \( -name '*.h' -o -name .clang-tidy \) -printf '%T@ %p\n' | sort -n | tail -n 1 | cut -d' ' -f2-)
 
 is_fresh() { # file, stamp
     [ -e "$2" ] && [ "$2" -nt "$1" ] && [ "$2" -nt "$newest_header" ]
 }
 
-find lib agentd broker brakectl -name '*.c' | sort | while read -r file; do
+find lib agentd broker brakectl clients/c -path clients/c/examples -prune -o -name '*.c' -print | sort | while read -r file; do
     stamp=$passed/${file//\//_}
     is_fresh "$file" "$stamp" || printf '%s\0%s\0' "$file" "$stamp"
 done | xargs -0 -r -n 2 -P "$(nproc)" sh -c '

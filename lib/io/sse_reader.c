@@ -1,4 +1,4 @@
-#include "brakectl/sse_reader.h"
+#include "io/sse_reader.h"
 
 #include <stdio.h>
 

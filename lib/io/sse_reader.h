@@ -2,8 +2,8 @@
  *
  * Happy path: sse_reader_take() again and again, which calls on_event. Way to fail: a line or an
  * event longer than 64 MiB; the stream is then of no use any more. */
-#ifndef BRAKECTL_SSE_READER_H
-#define BRAKECTL_SSE_READER_H
+#ifndef IO_SSE_READER_H
+#define IO_SSE_READER_H
 
 #include <jansson.h>
 
