@@ -159,5 +159,5 @@ foreach(script IN LISTS lint_scripts)
 endforeach()
 
 # The protocol in Promela: every history of a small tree, and each rule left out once.
-bw_register(model/promela model 900 ${CMAKE_SOURCE_DIR}/docs/model/check.sh)
+bw_register(model/promela model 1800 ${CMAKE_SOURCE_DIR}/docs/model/check.sh)
 set_tests_properties(model/promela PROPERTIES COST 1000) # the longest goes first

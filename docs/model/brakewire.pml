@@ -25,12 +25,22 @@
  * "At rest" is a promise about every future: the model has no cycle (check.sh looks for one), so each
  * history comes to rest, and there judge looks. Each macro WITHOUT_... leaves out one rule of
  * the protocol; check.sh expects that each is found. CRASH, CUT, FAILOVER and ADOPTION bring the
- * trouble of these names; NO_CANCELS: then nobody is stopped but by trouble.
+ * trouble of these names (ONLY: one kind of CRASH); NO_CANCELS: then nobody is stopped but by trouble.
+ * With CRASH and FAILOVER both happen in every history, in either order and at any moment: those
+ * with one of them are another search.
+ *
+ * What no longer matters is put back to what it was, so that histories meet again in one state: the
+ * owner of what is over, a message that would tell nobody anything, what a sweep saw and is not so
+ * any more, an end that no Redis can forget again. A copy is taken just before a write, for between
+ * two writes all moments are the same. Without that the same search is more than six times larger.
  */
 #ifndef BROKER_TARGET
 #define BROKER_TARGET ROOT
 #endif
 #define AGENTD_TARGET CHILD
+#define FREEZE 1 /* kinds of CRASH, for ONLY */
+#define RESTART 2
+#define POD_GONE 3
 
 #define ROOT 0
 #define CHILD 1
@@ -63,7 +73,8 @@ typedef tree {
     byte lost        /* banned because their replica was gone */
 };
 tree redis;
-tree copy; /* what another server has when the copying stops */
+hidden tree nothing;
+tree copy; /* what another server has, since nothing is copied to it any more */
 bit has_copy, generation;
 
 #define STATE redis.state[RUN(l)]
@@ -111,6 +122,16 @@ mtype = { by_ban, by_over, by_fence, forgotten };
 
 #define WAS_ASKED(r) ((asked_broker && (PATH(r) & BIT(BROKER_TARGET))) \
                       || (asked_agentd && (PATH(r) & BIT(AGENTD_TARGET))))
+#ifdef WITHOUT_LOST_AGAIN
+#define MAY_SAY_AGAIN false
+#else
+#define MAY_SAY_AGAIN true
+#endif
+#ifdef FAILOVER
+#define MAY_FORGET (!generation)
+#else
+#define MAY_FORGET false
+#endif
 #define HAS_TWO_LIVES(r) (r == CHILD && life[CHILD] >= ALIVE && life[AGAIN] >= ASKED)
 
 inline settle_life(l) /* what no longer matters is put back: fewer states */
@@ -131,8 +152,10 @@ inline stop_life(l, why)
         assert(why != by_over || was_down[HOME(l)] || HAS_TWO_LIVES(RUN(l)));
         assert(why != by_fence || HAS_TWO_LIVES(RUN(l)));
         assert(why != forgotten);
+        may_end[l] = 0;
         if
-        :: why == by_ban -> life[l] = DEAD; may_end[l] = 0
+        :: why == by_ban -> life[l] = DEAD
+        :: why == by_over && STATE == LOST && MAY_SAY_AGAIN && MAY_FORGET -> life[l] = ENDED
         :: else -> settle_life(l)
         fi
     :: else
@@ -151,18 +174,78 @@ inline tell_scope(a, bits)
     fi
 }
 
+/* ---- a copy that stays behind -------------------------------------------------------------- */
+inline copy_run(to, from, r)
+{
+    to.state[r] = from.state[r];
+    to.epoch[r] = from.epoch[r];
+    to.owner[r] = from.owner[r]
+}
+
+inline copy_tree(to, from)
+{
+    copy_run(to, from, ROOT);
+    copy_run(to, from, CHILD);
+    copy_run(to, from, GRANDCHILD);
+    to.second_life = from.second_life;
+    to.cancelled = from.cancelled;
+    to.lost = from.lost
+}
+
+/* Each script that writes says so first: this and what follows may be what a failover loses. It is
+ * the only moment that matters: what is copied between two writes is the same. */
+inline writes()
+{
+#ifdef FAILOVER
+    if
+    :: !has_copy && !generation ->
+        printf("from here on nothing is copied\n");
+        has_copy = 1;
+        copy_tree(copy, redis)
+    :: true
+    fi
+#else
+    skip
+#endif
+}
+
 /* ---- the scripts --------------------------------------------------------------------------- */
+#define HAS_CHANGED(r) (redis.epoch[r] != seen_epoch || redis.owner[r] != seen_owner \
+                        || (r == CHILD && redis.second_life != seen_life))
+#ifdef WITHOUT_COMPARE_AND_SET
+#define LOST_IS_LATE !IS_LIVE(redis.state[seen])
+#else
+#define LOST_IS_LATE (!IS_LIVE(redis.state[seen]) || HAS_CHANGED(seen))
+#endif
+
+inline forget_look()
+{
+    seen = NOBODY;
+    seen_epoch = 0;
+    seen_owner = 0;
+    seen_life = 0
+}
+
+/* What a sweep saw, and is not so any more: it would do nothing. */
+inline look_again()
+{
+    if :: seen != NOBODY && LOST_IS_LATE -> forget_look() :: else fi
+}
+
 inline set_state(r, s)
 {
     assert(!IS_OVER(redis.state[r])); /* final */
-    redis.state[r] = s
+    redis.state[r] = s;
+    if :: IS_OVER(s) -> redis.owner[r] = 0 :: else fi;
+    look_again()
 }
 
 inline carry(a, l, epoch_now)
 {
     EPOCH = epoch_now;
     redis.owner[RUN(l)] = replica[a];
-    if :: RUN(l) == CHILD -> redis.second_life = (l == AGAIN) :: else fi
+    if :: RUN(l) == CHILD -> redis.second_life = (l == AGAIN) :: else fi;
+    look_again()
 }
 
 inline publish(target) /* to whoever is linked, or it is lost */
@@ -176,6 +259,7 @@ inline script_cancel(target)
     if
     :: redis.cancelled & BIT(target) /* already */
     :: else ->
+        writes();
         printf("redis: run %d is cancelled\n", target);
         redis.cancelled = redis.cancelled | BIT(target);
         if
@@ -197,13 +281,16 @@ inline script_start(a, l)
 {
     if
     :: IS_LIVE(STATE) && IS_SAME_LIFE ->
+        writes();
         redis.owner[RUN(l)] = replica[a];
+        look_again();
         verdict = already
     :: IS_LIVE(STATE) && !IS_SAME_LIFE -> verdict = exists
     :: IS_OVER(STATE) -> verdict = over
     :: STATE <= NEVER && IS_REFUSED -> verdict = refused
     :: STATE <= NEVER && !IS_REFUSED ->
         assert(!(redis.cancelled & PATH(RUN(l)))); /* closed */
+        writes();
         set_state(RUN(l), RUNNING);
         carry(a, l, 1);
         verdict = started
@@ -224,9 +311,9 @@ inline script_adopt(a, l)
     if
     :: STATE <= NEVER -> verdict = unknown
     :: IS_OVER(STATE) -> verdict = over
-    :: IS_LIVE(STATE) && IS_SAME_LIFE -> carry(a, l, EPOCH); settle_start(l, adopted)
+    :: IS_LIVE(STATE) && IS_SAME_LIFE -> writes(); carry(a, l, EPOCH); settle_start(l, adopted)
     :: IS_LIVE(STATE) && !IS_SAME_LIFE && EPOCH != 1 -> verdict = fenced
-    :: IS_LIVE(STATE) && !IS_SAME_LIFE && EPOCH == 1 -> carry(a, l, 2); settle_start(l, adopted)
+    :: IS_LIVE(STATE) && !IS_SAME_LIFE && EPOCH == 1 -> writes(); carry(a, l, 2); settle_start(l, adopted)
     fi;
     printf("agentd %d: life %d adopts: %e\n", a, l, verdict)
 }
@@ -243,6 +330,7 @@ inline script_assert(a, l)
     :: IS_OVER(STATE) -> verdict = over
     :: !IS_OVER(STATE) && IS_FENCED -> verdict = fenced
     :: !IS_OVER(STATE) && !IS_FENCED ->
+        writes();
         if :: !IS_LIVE(STATE) -> set_state(RUN(l), RUNNING) :: else fi;
 #ifndef WITHOUT_EPOCH_IN_ASSERT
         if :: EPOCH > epoch_of[l] -> carry(a, l, EPOCH) :: else -> carry(a, l, epoch_of[l]) fi;
@@ -290,9 +378,10 @@ inline script_end(l)
     :: STATE >= RUNNING && !END_IS_LATE && epoch_of[l] < EPOCH -> verdict = fenced
     :: STATE >= RUNNING && !END_IS_LATE && epoch_of[l] >= EPOCH ->
         if
-        :: END_IS_BANNED -> set_state(RUN(l), CANCELLED); verdict = ended
+        :: END_IS_BANNED -> writes(); set_state(RUN(l), CANCELLED); verdict = ended
         :: !END_IS_BANNED && by_itself[l] ->
             assert(!(redis.cancelled & PATH(RUN(l)))); /* recorded */
+            writes();
             set_state(RUN(l), SUCCESS);
             verdict = ended
         :: !END_IS_BANNED && !by_itself[l] -> verdict = not_cancelled
@@ -317,12 +406,24 @@ inline hear_bans(a, l) /* nothing held is ever taken back */
     held_confirmed[a] = held_confirmed[a] | (redis.cancelled & PATH(RUN(l)))
 }
 
+/* A message that would tell nobody anything is as good as heard. */
+#define IS_ALIVE_IN(l, bits) (life[l] == ALIVE && (PATH(RUN(l)) & (bits)))
+#define TELLS_NOBODY(a, bits) (((bits) & held_confirmed[a]) \
+    && (a == 1 -> !IS_ALIVE_IN(CHILD, bits) \
+                : !(IS_ALIVE_IN(ROOT, bits) || IS_ALIVE_IN(GRANDCHILD, bits) || IS_ALIVE_IN(AGAIN, bits))))
+
+inline hush(a)
+{
+    if :: TELLS_NOBODY(a, BIT(ROOT)) -> hint[a] = hint[a] & ~BIT(ROOT) :: else fi;
+    if :: TELLS_NOBODY(a, BIT(CHILD)) -> hint[a] = hint[a] & ~BIT(CHILD) :: else fi
+}
+
 inline confirm(a, l)
 {
     confirmed[l] = 1;
     if :: EPOCH > epoch_of[l] -> epoch_of[l] = EPOCH :: else fi;
     if
-    :: BANNED(RUN(l)) -> hear_bans(a, l); stop_life(l, by_ban)
+    :: BANNED(RUN(l)) -> hear_bans(a, l); stop_life(l, by_ban); hush(a)
     :: else
     fi
 }
@@ -377,7 +478,9 @@ inline say_run(a, l)
     if
     :: ANSWER_IS_LOST(a)
     :: verdict == adopted || verdict == stop -> confirm(a, l)
-    :: verdict == over -> stop_life(l, by_over); settle_life(l)
+    :: verdict == over ->
+        stop_life(l, by_over);
+        if :: life[l] != ENDED -> settle_life(l) :: else fi
     :: verdict == fenced -> stop_life(l, by_fence); settle_life(l)
     fi
 }
@@ -399,7 +502,8 @@ inline say_end(a, l)
     script_end(l);
     if
     :: ANSWER_IS_LOST(a)
-    :: verdict == ended || verdict == already -> life[l] = ENDED
+    :: verdict == ended || verdict == already ->
+        if :: MAY_FORGET -> life[l] = ENDED :: else -> settle_life(l) fi
     :: verdict == unknown -> confirmed[l] = 0
     :: verdict == fenced -> settle_life(l)
     :: verdict == not_cancelled ->
@@ -413,7 +517,7 @@ inline say_cancel(a, target)
     script_cancel(target);
     if
     :: ANSWER_IS_LOST(a)
-    :: held_confirmed[a] = held_confirmed[a] | BIT(target)
+    :: held_confirmed[a] = held_confirmed[a] | BIT(target); hush(a)
     fi
 }
 
@@ -530,14 +634,6 @@ end:
 /* ---- a broker ------------------------------------------------------------------------------ */
 #define IS_LEASED(id) (replica[(id) & 1] == (id) && !is_down[(id) & 1])
 #define MAY_SWEEP(r) (seen == NOBODY && IS_LIVE(redis.state[r]) && !IS_LEASED(redis.owner[r]))
-#define HAS_CHANGED(r) (redis.epoch[r] != seen_epoch || redis.owner[r] != seen_owner \
-                        || (r == CHILD && redis.second_life != seen_life))
-#ifdef WITHOUT_COMPARE_AND_SET
-#define LOST_IS_LATE !IS_LIVE(redis.state[seen])
-#else
-#define LOST_IS_LATE (!IS_LIVE(redis.state[seen]) || HAS_CHANGED(seen))
-#endif
-
 inline look_at(r)
 {
     seen = r;
@@ -553,14 +649,12 @@ inline script_lost()
     :: else ->
         printf("broker: run %d is lost\n", seen);
         assert(!HAS_CHANGED(seen)); /* contained */
-        set_state(seen, LOST);
+        writes();
         redis.lost = redis.lost | BIT(seen);
-        ever_lost = ever_lost | BIT(seen)
+        ever_lost = ever_lost | BIT(seen);
+        set_state(seen, LOST)
     fi;
-    seen = NOBODY;
-    seen_epoch = 0;
-    seen_owner = 0;
-    seen_life = 0
+    forget_look()
 }
 
 proctype broker()
@@ -594,23 +688,6 @@ end:
 }
 
 /* ---- trouble ------------------------------------------------------------------------------- */
-inline copy_run(to, from, r)
-{
-    to.state[r] = from.state[r];
-    to.epoch[r] = from.epoch[r];
-    to.owner[r] = from.owner[r]
-}
-
-inline copy_tree(to, from)
-{
-    copy_run(to, from, ROOT);
-    copy_run(to, from, CHILD);
-    copy_run(to, from, GRANDCHILD);
-    to.second_life = from.second_life;
-    to.cancelled = from.cancelled;
-    to.lost = from.lost
-}
-
 inline lose_life(l)
 {
     confirmed[l] = 0;
@@ -631,6 +708,7 @@ inline lose_memory(a)
     hang_up(a);
     held[a] = 0;
     held_confirmed[a] = 0;
+    generation_of[a] = generation;
     replica[a] = replica[a] + 2
 }
 
@@ -639,14 +717,21 @@ inline crash(a)
     is_down[a] = 1;
     was_down[a] = 1;
     if
+#if !defined(ONLY) || ONLY == FREEZE
     :: printf("agentd %d freezes\n", a)
+#endif
+#if !defined(ONLY) || ONLY == RESTART
     :: printf("agentd %d crashes\n", a); lose_memory(a)
+#endif
+#if !defined(ONLY) || ONLY == POD_GONE
     :: printf("the pod of agentd %d is gone\n", a); is_gone[a] = 1; lose_memory(a)
+#endif
     fi
 }
 
 proctype trouble()
 {
+end:
     do
 #ifdef CRASH
     :: atomic { crashes_left -> crashes_left = 0; if :: crash(0) :: crash(1) fi }
@@ -663,16 +748,13 @@ proctype trouble()
 #endif
 #ifdef FAILOVER
     :: atomic {
-        !has_copy ->
-        printf("from here on nothing is copied\n");
-        has_copy = 1;
-        copy_tree(copy, redis)
-    }
-    :: atomic {
-        has_copy && !generation ->
+        !generation ->
         printf("redis fails over\n");
         generation = 1;
-        copy_tree(redis, copy);
+        if
+        :: has_copy -> copy_tree(redis, copy); copy_tree(copy, nothing); has_copy = 0; look_again()
+        :: else /* that time all was copied */
+        fi;
 #ifndef WITHOUT_ASSERTION_AFTER_LOSS
         broker_confirmed = broker_confirmed && !asked_broker;
 #endif
@@ -680,7 +762,9 @@ proctype trouble()
         hang_up(1)
     }
 #endif
+#if !(defined(CRASH) && defined(FAILOVER)) /* else both: with one of them is another search */
     :: break /* enough */
+#endif
     od
 }
 
