@@ -30,6 +30,14 @@ static const char *const routes[] = {
     "GET /threads/t/runs/a/join",
     "GET /runs/a/stream",
     "DELETE /threads/t/runs/a",
+    "POST /a2a",
+    "GET /tasks/a",
+    "POST /tasks/a:cancel",
+    "POST /tasks/a:subscribe",
+    "GET /v1/tasks/a",
+    "POST /v1/tasks/a:cancel",
+    "POST /a2a/message:send",
+    "GET /.well-known/agent-card.json",
     NULL,
 };
 
