@@ -531,6 +531,23 @@ static void the_runs_of_a_dead_agentd_are_lost(void **state)
     service_signal(&broker, SIGCONT);
 }
 
+/* In the shapes of A2A, whose JSON-RPC errors travel in a 200. */
+static void says_unavailable_in_a2a(void)
+{
+    json_t *json = get(503, "/tasks/any?A2A-Version=1.0");
+    expect_word(json, "error.status", "UNAVAILABLE");
+    json_decref(json);
+    json = get(503, "/v1/tasks/any");
+    assert_int_equal(number(json, "code"), -32603);
+    json_decref(json);
+    json = ask(200, "POST", "/a2a",
+               "{\"jsonrpc\":\"2.0\",\"id\":7,\"method\":\"tasks/cancel\","
+               "\"params\":{\"id\":\"any\"}}");
+    assert_int_equal(number(json, "error.code"), -32603);
+    assert_int_equal(number(json, "id"), 7);
+    json_decref(json);
+}
+
 static void without_redis_it_says_so_and_comes_back_by_itself(void **state)
 {
     (void)state;
@@ -542,6 +559,7 @@ static void without_redis_it_says_so_and_comes_back_by_itself(void **state)
     expect_code(get(503, "/v1/runs"), "unavailable");
     expect_code(get(503, "/v1/runs/any"), "unavailable");
     expect_code(get(503, "/v1/events?root=any"), "unavailable");
+    says_unavailable_in_a2a();
     redis_process_again(&redis);
     while (service_call(&broker, NULL, "GET", "/readyz", NULL, NULL) != 200)
         waiting_turn(&wait);
