@@ -526,6 +526,8 @@ static void the_runs_of_a_dead_agentd_are_lost(void **state)
     (void)service_wait(&mortal);
     snprintf(path, sizeof path, "/v1/runs/%s", run.run);
     service_wait_for(&quick, NULL, path, "state", "lost");
+    snprintf(path, sizeof path, "/v1/tasks/%s", run.run);
+    service_wait_for(&quick, NULL, path, "status.state", "TASK_STATE_FAILED");
     service_stop(&mortal);
     service_stop(&quick);
     service_signal(&broker, SIGCONT);
@@ -602,6 +604,11 @@ static void a_cancel_is_told_to_a_redis_that_came_back_empty(void **state)
         waiting_turn(&wait);
     json_t *json = get(200, "/v1/runs/acknowledged?root=acknowledged");
     expect_word(json, "cancel.by", "user:ann");
+    json_decref(json);
+    while (service_call(&broker, NULL, "GET", "/tasks/acknowledged", NULL, NULL) != 200)
+        waiting_turn(&wait);
+    json = get(200, "/tasks/acknowledged?A2A-Version=1.0");
+    expect_word(json, "status.state", "TASK_STATE_WORKING"); /* who lives has not said so again */
     json_decref(json);
 }
 
