@@ -50,7 +50,9 @@ enum a2a_state {
     X(NO_PUSH, -32003, 400, 400, "FAILED_PRECONDITION", "PUSH_NOTIFICATION_NOT_SUPPORTED",         \
       "PushNotificationNotSupportedError", "Push notifications are not supported")                 \
     X(UNSUPPORTED, -32004, 400, 400, "FAILED_PRECONDITION", "UNSUPPORTED_OPERATION",               \
-      "UnsupportedOperationError", "This operation is not supported")                              \
+      "UnsupportedOperationError",                                                                 \
+      "Not supported: tasks can be got, canceled and subscribed to here; send messages to the "    \
+      "agent itself")                                                                              \
     X(CONTENT_TYPE, -32005, 400, 415, "INVALID_ARGUMENT", "CONTENT_TYPE_NOT_SUPPORTED",            \
       "ContentTypeNotSupportedError", "Content type not supported: send application/json")         \
     X(NO_CARD, -32007, 400, 400, "FAILED_PRECONDITION", "EXTENDED_AGENT_CARD_NOT_CONFIGURED",      \

@@ -52,12 +52,23 @@ const clients = [
 ]
 
 function asks({ name, open, words, again }) {
-  describe(name, () => {
+  describe(name, { concurrency: 1 }, () => {
     let client
     before(async () => { client = await open() })
     const get = (id) => client.getTask({ id })
     const cancel = (id) => client.cancelTask({ id })
     const stateOf = async (id) => (await get(id)).status.state
+    // A run that stops when told is canceled in the answer, unless this machine is slower than a2a_wait.
+    const stops = async (id) => {
+      const began = Date.now()
+      const task = await cancel(id)
+      if (task.status.state === words.canceled) return task
+      assert.ok(Date.now() - began > 1900, 'it has waited')
+      return until(async () => {
+        const later = await get(id)
+        return later.status.state === words.canceled && later
+      })
+    }
     const notCancelable = /not cancelable|cannot be canceled/i
 
     test('a task is working, then canceled, and nothing below it is left', async () => {
@@ -67,7 +78,7 @@ function asks({ name, open, words, again }) {
       assert.equal(seen.id, run.id)
       assert.equal(seen.contextId, 'talk-7')
       assert.equal(seen.status.state, words.working)
-      const [task] = await Promise.all([cancel(run.id), run.obey(), child.obey()])
+      const [task] = await Promise.all([stops(run.id), run.obey(), child.obey()])
       assert.equal(task.status.state, words.canceled)
       assert.equal(task.metadata[uri].cancel, 'stopped')
       assert.equal(task.metadata[uri].acked, 2)
@@ -76,14 +87,14 @@ function asks({ name, open, words, again }) {
 
     test('a second cancel', async () => {
       const run = await startRun(stack.agentds[1])
-      await Promise.all([cancel(run.id), run.obey()])
+      await Promise.all([stops(run.id), run.obey()])
       if (again === 'task') assert.equal((await cancel(run.id)).status.state, words.canceled)
       else await assert.rejects(cancel(run.id), notCancelable)
     })
 
     test('two cancels at once both get the task, and it is told once', async () => {
       const run = await startRun(stack.agentds[0])
-      const [one, two] = await Promise.all([cancel(run.id), cancel(run.id), run.obey()])
+      const [one, two] = await Promise.all([stops(run.id), stops(run.id), run.obey()])
       assert.equal(one.status.state, words.canceled)
       assert.equal(two.status.state, words.canceled)
     })
@@ -93,8 +104,13 @@ function asks({ name, open, words, again }) {
       const child = await startRun(stack.agentds[0], { root: run.id, parent: run.id })
       const [task] = await Promise.all([cancel(run.id), run.obey()])
       assert.equal(task.status.state, words.working)
-      const { cancel: said, acked, pending, cancel_id: id } = task.metadata[uri]
-      assert.deepEqual({ said, acked, pending, id }, { said: 'requested', acked: 1, pending: 1, id: `${run.id}.${run.id}` })
+      assert.equal(task.metadata[uri].cancel, 'requested')
+      assert.equal(task.metadata[uri].cancel_id, `${run.id}.${run.id}`)
+      assert.ok(task.metadata[uri].pending >= 1)
+      await until(async () => {
+        const { acked, pending } = (await get(run.id)).metadata[uri]
+        return acked === 1 && pending === 1
+      })
       await child.end('success')
       await until(async () => await stateOf(run.id) === words.canceled)
     })
@@ -118,7 +134,7 @@ function asks({ name, open, words, again }) {
       await first.end('paused')
       assert.equal(await stateOf(task), words.input)
       const second = await startRun(stack.agentds[1], { aliases: { a2a: task }, resumed_from: first.id })
-      const [canceled] = await Promise.all([cancel(task), second.obey()])
+      const [canceled] = await Promise.all([stops(task), second.obey()])
       assert.equal(canceled.id, task)
       assert.equal(canceled.status.state, words.canceled)
       assert.equal(canceled.metadata[uri].run_id, second.id)

@@ -80,6 +80,16 @@ async def cancel(client: Client, task: str) -> Task:
     return await client.cancel_task(CancelTaskRequest(id=task))
 
 
+async def stops(client: Client, task: str) -> Task:
+    """Of a run that stops when told: the answer, or, on a machine that is slower than a2a_wait, what
+    becomes of it."""
+    answer = await cancel(client, task)
+    await becomes(lambda: get(client, task), TaskState.TASK_STATE_CANCELED)
+    if answer.status.state != TaskState.TASK_STATE_CANCELED:
+        answer = await get(client, task)
+    return answer
+
+
 async def becomes(look: Callable[[], Any], state: int) -> None:
     async with asyncio.timeout(20):
         while (await look()).status.state != state:
@@ -93,7 +103,7 @@ async def test_a_task_is_working_then_canceled(stack: Stack, face: tuple[str, Cl
     seen = await get(client, run.id)
     assert (seen.id, seen.context_id) == (run.id, "talk-7")
     assert seen.status.state == TaskState.TASK_STATE_WORKING
-    task, _, _ = await asyncio.gather(cancel(client, run.id), run.obey(), child.obey())
+    task, _, _ = await asyncio.gather(stops(client, run.id), run.obey(), child.obey())
     assert task.status.state == TaskState.TASK_STATE_CANCELED
     assert ours(task)["cancel"] == "stopped"
     assert (await get(client, run.id)).status.state == TaskState.TASK_STATE_CANCELED
@@ -102,7 +112,7 @@ async def test_a_task_is_working_then_canceled(stack: Stack, face: tuple[str, Cl
 async def test_a_second_cancel(stack: Stack, face: tuple[str, Client]) -> None:
     version, client = face
     run = Run(stack.agentds[1])
-    await asyncio.gather(cancel(client, run.id), run.obey())
+    await asyncio.gather(stops(client, run.id), run.obey())
     if version == "1.0":
         again = await cancel(client, run.id)
         assert again.status.state == TaskState.TASK_STATE_CANCELED
@@ -114,7 +124,7 @@ async def test_a_second_cancel(stack: Stack, face: tuple[str, Client]) -> None:
 async def test_two_cancels_at_once(stack: Stack, face: tuple[str, Client]) -> None:
     _, client = face
     run = Run(stack.agentds[0])
-    one, two, _ = await asyncio.gather(cancel(client, run.id), cancel(client, run.id), run.obey())
+    one, two, _ = await asyncio.gather(stops(client, run.id), stops(client, run.id), run.obey())
     assert one.status.state == two.status.state == TaskState.TASK_STATE_CANCELED
 
 
@@ -125,9 +135,10 @@ async def test_who_does_not_stop_in_time_is_working(stack: Stack,
     child = Run(stack.agentds[0], root=run.id, parent=run.id)
     task, _ = await asyncio.gather(cancel(client, run.id), run.obey())
     assert task.status.state == TaskState.TASK_STATE_WORKING
-    said = ours(task)
-    assert said["cancel"] == "requested"
-    assert (said["acked"], said["pending"]) == (1, 1)
+    assert ours(task)["cancel"] == "requested"
+    assert ours(task)["pending"] >= 1
+    left = ours(await get(client, run.id))
+    assert (left["acked"], left["pending"]) == (1, 1)
     child.end("success")
     await becomes(lambda: get(client, run.id), TaskState.TASK_STATE_CANCELED)
 
@@ -148,7 +159,7 @@ async def test_a_task_by_the_id_that_its_agent_gave_it(stack: Stack,
     _, client = face
     task = str(uuid.uuid4())
     run = Run(stack.agentds[1], aliases={"a2a": task})
-    canceled, _ = await asyncio.gather(cancel(client, task), run.obey())
+    canceled, _ = await asyncio.gather(stops(client, task), run.obey())
     assert canceled.id == task
     assert ours(canceled)["run_id"] == run.id
 
