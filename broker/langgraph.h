@@ -65,6 +65,8 @@ struct langgraph_find {
     const char *unknown; /* the detail of its 404 */
     /* The request is still there. It answers it or hands it on, and ends the read. */
     void (*found)(struct langgraph_find *find);
+    /* Its client has hung up meanwhile, and the run is there. NULL: then there is nothing to do. */
+    void (*dropped)(struct langgraph_find *find);
 };
 /* `bytes` of zeroed memory that begin with a langgraph_find. NULL: answered. */
 void *langgraph_find_open(struct brokerd *d, struct http_request *request, size_t bytes,

@@ -16,6 +16,13 @@ static const struct tree_run *run_in(const struct tree *tree, const struct run_i
     return found != NULL && found->state != RUN_NONE ? found : NULL;
 }
 
+/* It was quicker than we were. */
+static void find_dropped(struct langgraph_find *find)
+{
+    if (((const struct join_find *)find)->cancels)
+        langgraph_cancel_for_gone(find->read.daemon, &find->seek.root, &find->seek.run);
+}
+
 static void find_for(struct brokerd *d, struct http_request *request, struct str thread,
                      struct str run, void (*found)(struct langgraph_find *find))
 {
@@ -26,6 +33,7 @@ static void find_for(struct brokerd *d, struct http_request *request, struct str
     if (find == NULL)
         return;
     find->cancels = cancels;
+    find->find.dropped = find_dropped;
     langgraph_find(&find->find, found);
 }
 

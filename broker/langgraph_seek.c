@@ -111,6 +111,8 @@ static void find_done(struct langgraph_seek *seek, bool is_found, const struct s
 {
     static const struct store_answer fine = {.verdict = SAID_OK};
     struct langgraph_find *find = LIST_OWNER(seek, struct langgraph_find, seek);
+    if (find->read.pending.request == NULL && is_found && find->dropped != NULL)
+        find->dropped(find);
     if (read_failed(&find->read, answer != NULL ? answer : &fine))
         return;
     if (is_found) {
