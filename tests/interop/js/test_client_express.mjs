@@ -48,7 +48,11 @@ function visit(url, headers = {}) {
 }
 const gate = () => {
   const made = {}
-  made.passed = new Promise((open) => { made.open = open })
+  made.passed = new Promise((open, fail) => {
+    made.open = open
+    setTimeout(() => fail(new Error('waited in vain')), 20000).unref()
+  })
+  made.passed.catch(() => {}) // whoever waits hears of it
   return made
 }
 

@@ -36,7 +36,11 @@ const ended = (id) => until(async () => {
 const listen = (signal) => new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason), { once: true }))
 const gate = () => {
   const made = {}
-  made.passed = new Promise((open) => { made.open = open })
+  made.passed = new Promise((open, fail) => {
+    made.open = open
+    setTimeout(() => fail(new Error('waited in vain')), 20000).unref()
+  })
+  made.passed.catch(() => {}) // whoever waits hears of it
   return made
 }
 

@@ -83,7 +83,7 @@ test('LangGraph.js', async () => {
     const saver = SqliteSaver.fromConnString(':memory:')
     const builder = new StateGraph(Annotation.Root({ done: Annotation() }))
       .addNode('work', async () => ({ done: currentRun().runId })).addEdge(START, 'work')`
-  const { state, thread_id: thread } = await look(await runs(block('protect('), before, 'console.log(state.done)'))
+  const { state, thread_id: thread } = await look(await runs(block('fenced(saver)'), before, 'console.log(state.done)'))
   assert.deepEqual([state, thread], ['success', 't-1'])
 })
 
@@ -97,6 +97,16 @@ test('Express', async () => {
   const heard = await runs(block('app.use('), 'const url = process.env.URL_HERE', behind)
   const id = /^brakewire=1\.([^,]+)$/.exec(heard)[1]
   await until(async () => (await look(id)).state === 'success')
+})
+
+test('A2A', async () => {
+  const before = `const work = async (context, bus, run) => console.log(run.runId)
+    const bus = { publish() {}, finished() {} }
+    const context = { taskId: 't-9', contextId: 'c-9', userMessage: {}, request: {} }`
+  const behind = 'await executor.execute(context, bus); console.log(typeof clientConfig.interceptors[0].before)'
+  const [id, before2] = (await runs(block('interceptor()'), before, behind)).split('\n')
+  assert.equal(before2, 'function')
+  assert.equal((await look(id)).thread_id, 'c-9')
 })
 
 test('no block is left out', () => {

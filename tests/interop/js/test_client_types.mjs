@@ -9,7 +9,7 @@ import { test } from 'node:test'
 
 import { source } from './support/stack.mjs'
 
-const modules = ['.', './context', './express', './langgraph']
+const modules = ['.', './a2a', './context', './express', './langgraph']
 
 const program = `
 import { CancelledError, type CancelAnswer, connect, currentRun, FencedError, FrozenError, type Run, start, withRun } from 'brakewire'
@@ -43,9 +43,18 @@ export const wrongToo = () => start({ onEnd: 'explode' })
 // The libraries' own types are not ours to check.
 const withLibraries = `
 import { type BaseCheckpointSaver, MessagesAnnotation, START, StateGraph } from '@langchain/langgraph'
+import type { AgentExecutor } from '@a2a-js/sdk/server'
+import type { AgentExecutor as AgentExecutorOfOld } from 'a2a-sdk-0.3/server'
+import type { CallInterceptor } from '@a2a-js/sdk/client'
 import express from 'express'
+import { interceptor, protect as protectExecutor, withContext } from 'brakewire/a2a'
 import { brakewire } from 'brakewire/express'
 import { fenced, node, protect } from 'brakewire/langgraph'
+
+export const executor: AgentExecutor = protectExecutor({ async execute(context, bus, run) { console.log(run.signal.aborted) } })
+export const executorOfOld: AgentExecutorOfOld = protectExecutor(executor, (context) => ({ threadId: context.contextId }))
+export const interceptors: CallInterceptor[] = [interceptor()]
+console.log(withContext({ messageId: 'm' }).messageId)
 
 express()
   .use(brakewire({ agent: 'x', onDisconnect: 'continue' }))
