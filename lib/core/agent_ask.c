@@ -200,9 +200,14 @@ void fence_answered(struct agent *agent, struct call *call, const struct store_a
             answer->verdict == SAID_GRANTED || answer->verdict == SAID_FROZEN;
         return;
     }
+    bool was_granted_another =
+        run->is_frozen && run->write_id != NULL && !str_is(write_id, run->write_id);
     switch (answer->verdict) {
     case SAID_GRANTED:
-        granted(agent, call, write_id, answer->last);
+        if (answer->last && was_granted_another) /* here, while Redis did not know the run */
+            answer_fence(agent, run, call->ask, PROBLEM_FROZEN);
+        else
+            granted(agent, call, write_id, answer->last);
         break;
     case SAID_FROZEN:
         run->is_frozen = run->freeze_is_confirmed = true;
