@@ -70,8 +70,9 @@ static void remove_link(struct agent *agent, struct agent_run *run, const char *
 }
 
 /* ---- Redis --------------------------------------------------------------------------------- */
-static void write_link(struct agent *agent, struct agent_run *run, const struct agent_link *link,
-                       enum call_kind kind, uint64_t ask)
+static struct store_call *write_link(struct agent *agent, struct agent_run *run,
+                                     const struct agent_link *link, enum call_kind kind,
+                                     uint64_t ask)
 {
     const struct run_link encoded = {
         .kind = link->kind, .to = str_of(link->to), .acknowledged = link->is_acknowledged};
@@ -85,14 +86,16 @@ static void write_link(struct agent *agent, struct agent_run *run, const struct 
     call->link_id = id;
     call->link = bytes;
     call->acknowledge = kind == CALL_LINK_DONE;
+    return call;
 }
 
-/* An acknowledged link is written as such: the loss took both. */
+/* An acknowledged link is written as such: the loss took both. What was promised belongs to the
+ * run, whichever life carries it: behind a fence it is written in the epoch that stands there. */
 void links_resend(struct agent *agent, struct agent_run *run)
 {
     for (size_t i = 0; i < run->link_count; i++)
         if (!run->links[i].is_written)
-            write_link(agent, run, &run->links[i], CALL_LINK, 0);
+            (void)write_link(agent, run, &run->links[i], CALL_LINK, 0);
 }
 
 /* ---- following ----------------------------------------------------------------------------- */
@@ -176,7 +179,7 @@ void links_follow(struct agent *agent, struct agent_run *run)
 static void link_done(struct agent *agent, struct agent_run *run, struct agent_link *link)
 {
     link->is_acknowledged = true;
-    write_link(agent, run, link, CALL_LINK_DONE, 0);
+    (void)write_link(agent, run, link, CALL_LINK_DONE, 0);
     root_quieten(agent, run->root);
 }
 
@@ -259,7 +262,7 @@ static void take_link(struct agent *agent, const struct agent_event *event, stru
     if (run->is_told && agent->options.mode != MODE_OBSERVE)
         refuse_link(agent, run, link, event->ask);
     else if (agent->is_linked)
-        write_link(agent, run, link, CALL_LINK, event->ask);
+        (void)write_link(agent, run, link, CALL_LINK, event->ask);
     else
         answer_link(agent, run, event->ask, id, PROBLEM_NONE)->pending = true;
 }
@@ -360,10 +363,10 @@ void link_answered(struct agent *agent, struct call *call, const struct store_an
         break;
     case SAID_FENCED:
         verdict_apply(agent, call->run, &verdict);
-        if (call->run->is_fenced)
+        if (call->run->is_fenced && call->ask != 0)
             link_impossible(agent, call, PROBLEM_FENCED, NULL);
         else
-            write_link(agent, call->run, link, CALL_LINK, call->ask);
+            write_link(agent, call->run, link, CALL_LINK, call->ask)->epoch = answer->epoch;
         break;
     default:
         verdict_apply(agent, call->run, &verdict); /* unknown: asserted, and its links with it */
