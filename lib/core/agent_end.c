@@ -59,7 +59,8 @@ static struct cancel_record end_record(const struct agent *agent, const struct a
     return own_record(agent, str_of(run->root->id), run->id, "parent_ended");
 }
 
-/* The script has banned the run; whoever is below it here need not wait for the message. */
+/* The script has banned the run; whoever is below it here need not wait for the message. A cancel
+ * of it that still waits for Redis (one who only observes has ended by itself) goes on waiting. */
 static void stop_below(struct agent *agent, struct agent_run *run, enum run_state state)
 {
     bool ended_by_itself = state == RUN_SUCCESS || state == RUN_ERROR || state == RUN_PAUSED;
@@ -69,7 +70,9 @@ static void stop_below(struct agent *agent, struct agent_run *run, enum run_stat
     struct record_box *box = box_make(agent, &record);
     if (box == NULL)
         return;
-    (void)apply_cancel(agent, run->root, hold(agent, box, true));
+    const struct held *held = held_find(agent, record.root, record.target);
+    bool is_waiting = held != NULL && !held->is_confirmed;
+    (void)apply_cancel(agent, run->root, hold(agent, box, !is_waiting));
     box_drop(agent, box);
 }
 
@@ -105,12 +108,14 @@ static struct str encode_story(struct agent *agent, struct agent_run *run)
     return keep_str(agent, (struct str){agent->scratch, len});
 }
 
-static void call_end(struct agent *agent, struct agent_run *run, const struct call *about)
+static void call_end(struct agent *agent, struct agent_run *run, struct call *about)
 {
+    about->epoch = run->epoch;
     struct str record = encode_end_record(agent, run, about->asked);
     struct str story = encode_story(agent, run);
     struct store_call *call = want_call(agent, STORE_END, about);
     call->epoch = run->epoch;
+    call->incarnation = run->incarnation;
     call->state = about->asked;
     call->record = record;
     call->story = story;
@@ -200,6 +205,7 @@ void end_abandoned(struct agent *agent, struct agent_run *run, uint32_t epoch)
     call->root = str_of(run->root->id);
     call->run = run->id;
     call->epoch = epoch;
+    call->incarnation = run->incarnation;
     call->state = RUN_ERROR;
     call->record = record;
 }
@@ -337,6 +343,7 @@ static void end_fenced(struct agent *agent, struct call *call, const struct stor
 {
     struct agent_run *run = call->run;
     struct verdict verdict = verdict_of_answer(answer);
+    verdict.is_by_incarnation = answer->epoch == call->epoch;
     verdict_apply(agent, run, &verdict);
     if (!run->is_fenced && answer->epoch == run->epoch) {
         struct call again = {.kind = CALL_END, .run = run, .ask = call->ask, .asked = call->asked};

@@ -247,8 +247,9 @@ struct call {
     uint64_t ask;            /* 0: nobody waits */
     struct held *held;
     char link_id[LINK_ID_LEN + 1];
-    char *text; /* ours: write_id, or the id that is looked for */
-    enum run_state asked;
+    char *text;           /* ours: write_id, or the id that is looked for */
+    enum run_state asked; /* end */
+    uint32_t epoch;       /* end: that of its caller */
     bool is_repeat, is_claim;
     uint32_t next_free;
 };
@@ -545,7 +546,8 @@ struct verdict { /* what Redis says of a run: the common part of several answers
     enum run_state state, finished;
     uint32_t epoch, flags;
     struct str ban, record, path;
-    bool is_of_assert; /* fenced: another incarnation, be it in the same epoch */
+    bool is_of_assert;
+    bool is_by_incarnation; /* fenced: by another one, be it in the same epoch */
 };
 struct verdict verdict_of_answer(const struct store_answer *answer);
 void verdict_apply(struct agent *agent, struct agent_run *run, const struct verdict *verdict);

@@ -153,6 +153,14 @@ static bool may_live_again(const struct agent_run *run)
     return run->is_fenced || (run->state == RUN_LOST && (run->flags & RUN_FLAG_LOST_TAKEOVER) != 0);
 }
 
+/* A later life is known of: the same one does not begin again, and who else goes on from its epoch
+ * needs Redis for it. */
+static bool is_fenced_off(const struct agent *agent, const struct agent_run *run,
+                          const struct ask_start *start, bool is_same_life)
+{
+    return run->is_fenced && start->epoch <= run->epoch && (is_same_life || !agent->is_linked);
+}
+
 static void replace(struct agent *agent, struct agent_run *run)
 {
     if (run_is_live(run->state)) {
@@ -194,6 +202,8 @@ static bool is_known_here(struct agent *agent, const struct agent_event *event,
     }
     if (run_is_over(run->state) && !may_live_again(run))
         problem = PROBLEM_OVER;
+    else if (is_fenced_off(agent, run, start, is_same_life))
+        problem = PROBLEM_FENCED;
     else if (run_is_live(run->state) && is_same_life)
         problem = PROBLEM_NONE;
     else if (run_is_live(run->state))
@@ -236,7 +246,8 @@ static void look_for_parents(struct agent *agent, struct agent_run *run)
     while (rest.at != NULL) {
         struct str id = str_cut(&rest, '.');
         const struct agent_run *parent = run_find(agent, id);
-        bool is_known = parent != NULL && parent->root == run->root && parent->was_confirmed;
+        bool is_known = parent != NULL && parent->root == run->root && parent->was_confirmed
+                        && !parent->claim_is_open;
         if (id.len > 0 && !is_known && !id_is_minted(id))
             look(agent, run, CALL_PARENT, STORE_FIND_READ, id);
     }

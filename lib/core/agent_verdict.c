@@ -39,7 +39,7 @@ static void end_this_life(struct agent *agent, struct agent_run *run, const char
     }
     run->is_end_confirmed = true; /* not ours to say */
     finish(agent, run, state, verdict->finished, reason);
-    links_resend(agent, run); /* promised while Redis was away: a ban takes their targets along */
+    links_resend(agent, run); /* promised while Redis was away */
 }
 
 static void fenced(struct agent *agent, struct agent_run *run, const struct verdict *verdict)
@@ -127,7 +127,7 @@ void verdict_apply(struct agent *agent, struct agent_run *run, const struct verd
         must_stop(agent, run, verdict);
         break;
     case SAID_FENCED:
-        if (verdict->is_of_assert || verdict->epoch > run->epoch)
+        if (verdict->is_by_incarnation || verdict->epoch > run->epoch)
             fenced(agent, run, verdict);
         break; /* else the call was older than our own adoption */
     case SAID_OVER:
@@ -204,34 +204,39 @@ static void assert_with_tomb(struct agent *agent, struct agent_run *run, struct 
     call->tombstone = keep_str(agent, tomb);
 }
 
-/* Somebody was about to leave a tombstone, and could not. */
-static void claim_what_nobody_has(struct agent *agent, const struct agent_run *run)
+/* Somebody is about to leave a tombstone, or could not. Who leaves it looks at the claim
+ * afterwards, and we, who claim, look for it once more: one of us sees the other. */
+static void claim_what_nobody_has(struct agent *agent, struct agent_run *run)
 {
     struct store_call *drop = want_silent_call(agent, STORE_FIND_DROP);
     drop->id = drop->root = run->id;
-    struct store_call *claim = want_silent_call(agent, STORE_FIND_CLAIM);
+    struct call about = {.kind = CALL_RECLAIM, .run = run, .is_repeat = true};
+    struct store_call *claim = want_call(agent, STORE_FIND_CLAIM, &about);
     claim->id = run->id;
     claim->root = str_of(run->root->id);
+    claim->run = STR_NONE;
 }
 
-static void look_for_tomb(struct agent *agent, struct agent_run *run)
+static void look_for_tomb(struct agent *agent, struct agent_run *run, bool is_repeat)
 {
-    struct call about = {.kind = CALL_OLD_TOMB, .run = run};
+    struct call about = {.kind = CALL_OLD_TOMB, .run = run, .is_repeat = is_repeat};
     struct store_call *peek = want_call(agent, STORE_PEEK, &about);
     peek->root = peek->run = run->id;
 }
 
-static void tomb_answered(struct agent *agent, struct agent_run *run,
-                          const struct store_answer *answer)
+static void tomb_answered(struct agent *agent, struct call *call, const struct store_answer *answer)
 {
+    struct agent_run *run = call->run;
     bool is_tomb =
         answer->state == RUN_NEVER && answer->record.len > 0 && str_eq(answer->ban, run->id);
     if (answer->verdict == SAID_OK && is_tomb) {
         assert_with_tomb(agent, run, answer->record); /* settled when that says `stop` */
         return;
     }
-    if (answer->verdict == SAID_UNKNOWN)
+    if (answer->verdict == SAID_UNKNOWN && !call->is_repeat) {
         claim_what_nobody_has(agent, run);
+        return;
+    }
     run->claim_is_open = answer->verdict != SAID_OK && answer->verdict != SAID_UNKNOWN;
 }
 
@@ -240,25 +245,35 @@ void reclaim_answered(struct agent *agent, struct call *call, const struct store
     struct agent_run *run = call->run;
     bool is_own_root = answer->verdict == SAID_EXISTS && str_eq(answer->text, run->id)
                        && !str_is(run->id, run->root->id);
-    if (!run_is_listed_live(run))
+    if (!run_is_listed_live(run)) {
+        /* Its own end is on its way; what starts below it looks for the tombstone. */
+        bool is_free =
+            answer->verdict == SAID_OK || (answer->verdict == SAID_EXISTS && !is_own_root);
+        if (call->kind == CALL_RECLAIM && is_free)
+            run->claim_is_open = false;
         return;
+    }
     if (call->kind == CALL_OLD_TOMB)
-        tomb_answered(agent, run, answer);
-    else if (is_own_root)
-        look_for_tomb(agent, run);
+        tomb_answered(agent, call, answer);
+    else if (is_own_root || (call->is_repeat && answer->verdict == SAID_OK))
+        look_for_tomb(agent, run, !is_own_root);
     else
         run->claim_is_open = answer->verdict != SAID_OK && answer->verdict != SAID_EXISTS;
     if (answer->verdict == SAID_UNWRITABLE)
         sync_retry_later(agent);
 }
 
-/* The life before still stands in Redis, in the very epoch that this one was to go on from. */
-static bool adopts_now(struct agent *agent, struct agent_run *run, uint32_t stored_epoch)
+/* The life before still stands in Redis, in the very epoch that this one was to go on from, or in
+ * one that it took here itself without hearing of it. */
+static bool adopts_now(struct agent *agent, struct agent_run *run,
+                       const struct store_answer *answer)
 {
     bool has_end = run_is_over(run->state) && run->ended_here && !run->is_end_confirmed;
     bool is_wanted = run_is_listed_live(run) || has_end;
-    bool is_free = run->may_adopt && stored_epoch == run->epoch && is_wanted;
+    bool is_ours = answer->epoch == run->epoch || str_is(answer->owner, agent->replica);
+    bool is_free = run->may_adopt && is_ours && is_wanted;
     run->may_adopt = false;
+    run->epoch = is_free ? answer->epoch : run->epoch;
     run->end_waits = is_free && has_end;
     if (is_free)
         (void)call_assert(agent, run, true, true, true);
@@ -292,7 +307,7 @@ void assert_answered(struct agent *agent, struct call *call, const struct store_
     run->is_asserting = false;
     agent->asserts_open--;
     struct verdict verdict = verdict_of_answer(answer);
-    verdict.is_of_assert = true;
+    verdict.is_of_assert = verdict.is_by_incarnation = true;
     switch (answer->verdict) {
     case SAID_ADOPTED:
     case SAID_STOP:
@@ -300,6 +315,7 @@ void assert_answered(struct agent *agent, struct call *call, const struct store_
         sync_it_writes(agent);
         below_nobody(agent, run, answer->flags);
         verdict_apply(agent, run, &verdict);
+        run->reported &= answer->flags; /* one that was lost comes back without its phases */
         report_again(agent, run);
         links_resend(agent, run);
         freeze_resend(agent, run);
@@ -310,7 +326,7 @@ void assert_answered(struct agent *agent, struct call *call, const struct store_
         verdict_apply(agent, run, &verdict);
         break;
     case SAID_FENCED:
-        if (!adopts_now(agent, run, answer->epoch))
+        if (!adopts_now(agent, run, answer))
             verdict_apply(agent, run, &verdict);
         break;
     case SAID_OVER:

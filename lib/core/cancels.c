@@ -285,6 +285,9 @@ static void job_answered(struct cancels *c, const struct call *call,
     case FOR_RECORD:
         job_recorded(c, job, answer);
         break;
+    case FOR_OWNER:
+        job_owner_known(c, job, answer);
+        break;
     case FOR_CHILD:
         child_recorded(c, job, call->child, answer);
         break;

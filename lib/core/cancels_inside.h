@@ -32,6 +32,7 @@ enum purpose {               /* why a call was sent */
                FOR_LOOK,     /* the tree, before it is decided what to record */
                FOR_OVER,     /* the tree, because the target is over */
                FOR_RECORD,   /* the cancel itself */
+               FOR_OWNER,    /* of an id that got a tombstone: has somebody begun it meanwhile? */
                FOR_CHILD,    /* the cancel of one child */
                FOR_SYNC,     /* what was recorded, made durable */
                FOR_FOLLOW,   /* the tree, for its links, after the answer */
@@ -198,6 +199,7 @@ void job_remembered(struct cancels *c, struct job *job, const struct store_answe
 void job_looked(struct cancels *c, struct job *job, const struct store_answer *answer);
 void job_looked_below(struct cancels *c, struct job *job, const struct store_answer *answer);
 void job_recorded(struct cancels *c, struct job *job, const struct store_answer *answer);
+void job_owner_known(struct cancels *c, struct job *job, const struct store_answer *answer);
 struct cancel_record record_for(const struct job *job, const struct target *target);
 struct str cancel_id(struct str root, struct str run, char out[CANCEL_ID_MAX]);
 /* Encodes and sends; false when that failed, and then the job was refused. */

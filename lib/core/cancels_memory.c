@@ -81,10 +81,17 @@ static struct held *held_new(const struct cancel_record *record, struct str byte
 
 void hold_issued(struct cancels *c, const struct cancel_record *record, struct str bytes)
 {
+    char id[CANCEL_ID_MAX];
+    struct held *before = map_find(&c->held_by_id, cancel_id(record->root, record->target, id));
+    if (before != NULL && str_eq(before->record, bytes)) {
+        before->until = instant_after(c->now, c->options.hold);
+        link_remove(&before->by_age);
+        list_add_last(&c->held_by_age, &before->by_age);
+        return;
+    }
     struct held *held = bytes.len > 0 ? held_new(record, bytes) : NULL;
     if (held == NULL)
         return;
-    struct held *before = map_find(&c->held_by_id, held->key);
     if (before != NULL && before->sent) { /* it is on its way just now */
         mem_free(held);
         return;

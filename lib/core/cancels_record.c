@@ -436,6 +436,40 @@ static void not_found(struct cancels *c, struct job *job)
     }
 }
 
+/* In a tree of its own, where nobody had seen the id. */
+static bool left_a_tombstone(const struct job *job)
+{
+    return !job->known && str_eq(id_str(&job->root), job->ask.run) && !id_is_minted(job->ask.run);
+}
+
+/* A run that began without Redis claims its id and then looks for a tombstone; whoever leaves one
+ * looks at the claim behind it. So one of the two sees the other, whatever the order. */
+static void look_at_owner(struct cancels *c, struct job *job)
+{
+    struct store_call call = {.op = STORE_FIND_CLAIM, .id = job->ask.run, .root = job->ask.run};
+    call_send(c, (struct call){.purpose = FOR_OWNER, .job = job}, &call);
+}
+
+void job_owner_known(struct cancels *c, struct job *job, const struct store_answer *answer)
+{
+    switch (answer->verdict) {
+    case SAID_EXISTS:
+        if (str_eq(answer->text, job->ask.run)) {
+            job_accepted(c, job);
+            break;
+        }
+        job->forced = false;
+        root_is_known(c, job, answer->text);
+        break;
+    case SAID_OK:
+        job_accepted(c, job);
+        break;
+    default:
+        job_refuse(c, job, PROBLEM_UNKNOWN_OUTCOME,
+                   "recorded, but not yet where a run of that id would look; safe to repeat");
+    }
+}
+
 void job_recorded(struct cancels *c, struct job *job, const struct store_answer *answer)
 {
     switch (answer->verdict) {
@@ -449,9 +483,14 @@ void job_recorded(struct cancels *c, struct job *job, const struct store_answer 
         recent_note(c, job->ask.run, id_str(&job->root));
         if (!job->already)
             take_own_record(c, job);
-        else if (!take_stored_record(c, job, answer->record))
+        else if (take_stored_record(c, job, answer->record)) /* who recorded it may not know so */
+            hold_issued(c, &job->record, (struct str){job->stored, answer->record.len});
+        else
             take_unread_record(job);
-        job_accepted(c, job);
+        if (left_a_tombstone(job))
+            look_at_owner(c, job);
+        else
+            job_accepted(c, job);
         break;
     case SAID_OVER:
         job->target_state = answer->state;

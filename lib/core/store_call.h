@@ -116,7 +116,7 @@ enum store_verdict {
     SAID_FULL,         /* start: text = "runs" or "children" or "path" or "links" */
     SAID_ADOPTED,      /* assert: epoch, path */
     SAID_STOP,         /* assert, reconcile: as above, and banned: ban + record */
-    SAID_FENCED,       /* epoch = the stored one */
+    SAID_FENCED,       /* epoch = the stored one; assert: owner */
     SAID_UNAUTHORIZED, /* adopt: not the token that is stored */
     SAID_ACCEPTED,     /* cancel: state before, ban = covering ban above, if any */
     SAID_NOT_FOUND,
@@ -155,7 +155,7 @@ struct store_call {
     uint32_t epoch;  /* assert: held or expected; end lost link checkpoint: the caller's */
     /* start, assert */
     struct str path;        /* claimed, root to parent, without the run itself; "" for a root */
-    struct str incarnation; /* start assert lost */
+    struct str incarnation; /* start assert lost; end: "" = of whoever carries it */
     struct str replica;     /* start assert lost, and the ops on replicas */
     uint32_t flags;         /* start assert: RUN_FLAGS_POLICY bits */
     struct str meta;        /* start assert: encoded run_meta */

@@ -24,7 +24,7 @@ static const struct shape shapes[] = {
     {STORE_ASSERT, "adopted", SAID_ADOPTED, "efpd"},
     {STORE_ASSERT, "stop", SAID_STOP, "efpBd"},
     {STORE_ASSERT, "over", SAID_OVER, "seFB"},
-    {STORE_ASSERT, "fenced", SAID_FENCED, "e"},
+    {STORE_ASSERT, "fenced", SAID_FENCED, "eo"},
     {STORE_ASSERT, "unauthorized", SAID_UNAUTHORIZED, ""},
     {STORE_ASSERT, "unknown", SAID_UNKNOWN, ""},
     {STORE_CANCEL, "accepted", SAID_ACCEPTED, "sfcn"},

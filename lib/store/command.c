@@ -135,6 +135,7 @@ static void make_end(struct command *c, const struct store_call *call)
     add(c, scribble(c, "%c", run_state_letter(call->state)));
     add(c, call->record);
     add(c, call->story);
+    add(c, call->incarnation);
 }
 
 static void make_items(struct command *c, const struct store_call *call)

@@ -675,6 +675,25 @@ static void an_adoption_is_a_compare_and_set_on_the_epoch(void **state)
     buf_fini(&bytes);
 }
 
+/* It began without Redis, or Redis forgot the adoption between the two. */
+static void another_life_in_the_same_epoch_ends_nothing(void **state)
+{
+    (void)state;
+    start("r", "");
+    start_with("a", "r", RUN_FLAG_END_CANCELS);
+    struct store_call call = base(STORE_END, "r");
+    call.state = RUN_SUCCESS;
+    call.incarnation = STR("another");
+    SAYS(ask(call), fenced);
+    cancel("a"); /* what was said above is said in a tree with bans, too */
+    SAYS(ask(call), fenced);
+    call.run = STR("a");
+    SAYS(ask(call), fenced);
+    call.incarnation = STR_NONE;
+    SAYS(ask(call), ended);
+    SAYS(end("r", RUN_SUCCESS), ended);
+}
+
 /* Whoever carries it from now on keeps the deadline, too. */
 static void an_adopted_run_keeps_its_deadline(void **state)
 {
@@ -1182,6 +1201,7 @@ static int tell_all(enum redis_kind kind)
         STORY(with_continue_only_its_own_life_comes_back),
         STORY(with_continue_its_own_life_may_start_it_again),
         STORY(an_adoption_is_a_compare_and_set_on_the_epoch),
+        STORY(another_life_in_the_same_epoch_ends_nothing),
         STORY(an_adopted_run_keeps_its_deadline),
         STORY(a_live_run_is_never_silently_refused),
         STORY(one_checkpoint_is_granted_after_the_ban),

@@ -165,7 +165,8 @@ void model_end(struct model *model, const struct store_call *call, struct store_
             .verdict = SAID_ALREADY, .state = run->state, .finished_anyway = run->finished};
         return;
     }
-    if (call->epoch < run->epoch) {
+    bool is_another = call->incarnation.len > 0 && !str_eq(call->incarnation, run->incarnation);
+    if (call->epoch < run->epoch || (call->epoch == run->epoch && is_another)) {
         say_fenced(out, run);
         return;
     }

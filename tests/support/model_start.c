@@ -368,6 +368,11 @@ static void hold(struct model *model, struct model_run *run, const struct store_
     run->flags &= ~(uint32_t)RUN_FLAG_SUSPECT;
 }
 
+static void say_fenced(struct store_answer *out, const struct model_run *run)
+{
+    *out = (struct store_answer){.verdict = SAID_FENCED, .epoch = run->epoch, .owner = run->owner};
+}
+
 static void adopt(struct model *model, struct model_tree *tree, struct model_run *run,
                   const struct claim *claim, const struct store_call *call,
                   struct store_answer *out)
@@ -384,7 +389,7 @@ static void adopt(struct model *model, struct model_tree *tree, struct model_run
     }
     bool is_mine = run_is_live(run->state) && str_eq(run->incarnation, call->incarnation);
     if (run->epoch != call->epoch && !is_mine) {
-        *out = (struct store_answer){.verdict = SAID_FENCED, .epoch = run->epoch};
+        say_fenced(out, run);
         return;
     }
     if (!is_authorized(run, call->token_hash)) {
@@ -413,7 +418,7 @@ static void come_back(struct model *model, struct model_tree *tree, struct model
     if (run_is_over(run->state)) {
         revive(tree, run);
     } else if (!is_mine && run->epoch >= call->epoch) {
-        *out = (struct store_answer){.verdict = SAID_FENCED, .epoch = run->epoch};
+        say_fenced(out, run);
         return;
     }
     run->epoch = run->epoch > call->epoch ? run->epoch : call->epoch;

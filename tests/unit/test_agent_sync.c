@@ -274,6 +274,44 @@ static void a_fenced_run_stops_and_ends_nothing(void **state)
     world_expect(&world, "answer 2: fenced r epoch 1 lost cancel r.r by brakewire\n");
 }
 
+/* Not even while Redis, which would say so, is away: what is known here is enough. */
+static void a_fenced_life_does_not_begin_again(void **state)
+{
+    (void)state;
+    world_start(&world, "ann", "r", "");
+    world_pass(&world, 36001);
+    world_say_items(&world, STORE_RECONCILE,
+                    (struct store_item){.verdict = SAID_FENCED, .epoch = 2});
+    world_forget(&world);
+    struct ask_start start = world_start_of("r", "");
+    world_ask_start(&world, "ann", start);
+    world_expect(&world, "answer 1: fenced r epoch 1 lost cancel r.r by brakewire\n");
+    world_link_down(&world);
+    world_forget(&world);
+    start.incarnation = STR("another");
+    start.epoch = 1;
+    start.takeover = true;
+    world_ask_start(&world, "ann", start);
+    world_expect(&world, "answer 1: fenced r epoch 1 lost cancel r.r by brakewire\n");
+}
+
+/* The end is that of another life in the same epoch. */
+static void an_end_that_another_life_fences_is_not_sent_again(void **state)
+{
+    (void)state;
+    world_start(&world, "ann", "r", "");
+    world_forget(&world);
+    world_ask_end(&world, "ann", "r", 1, RUN_SUCCESS);
+    world_expect(&world, "end r/r epoch 1 success\n");
+    world_say(&world, STORE_END, (struct store_answer){.verdict = SAID_FENCED, .epoch = 1});
+    world_expect(&world, "r: running > stopping (cancel)\n"
+                         "notify ann: r fenced, grace 10000\n"
+                         "r: stopping > lost (fenced)\n"
+                         "unsubscribe r\n"
+                         "held_drop r\n"
+                         "answer 2: fenced r epoch 1 lost cancel r.r by brakewire\n");
+}
+
 static void a_run_declared_lost_is_killed_and_reported_gone(void **state)
 {
     (void)state;
@@ -591,6 +629,8 @@ int main(void)
         T(another_server_is_a_loss_too),
         T(a_run_asserted_below_a_ban_is_told),
         T(a_fenced_run_stops_and_ends_nothing),
+        T(a_fenced_life_does_not_begin_again),
+        T(an_end_that_another_life_fences_is_not_sent_again),
         T(a_run_declared_lost_is_killed_and_reported_gone),
         T(a_redis_that_forgot_that_a_run_was_lost_is_told_its_end),
         T(what_was_lost_and_is_not_dead_yet_ends_when_it_is),

@@ -371,6 +371,9 @@ static void an_id_nobody_has_seen_is_remembered_or_refused(void **state)
     say(world, STORE_REMEMBER, (struct store_answer){.verdict = SAID_OK});
     expect(world, "cancel unseen/unseen force\n");
     say(world, STORE_CANCEL, accepted(RUN_NONE));
+    expect(world, "find_claim unseen/unseen\n");
+    say(world, STORE_FIND_CLAIM,
+        (struct store_answer){.verdict = SAID_EXISTS, .text = STR("unseen")});
     expect(world, "audit\nanswer 1: requested unknown by user:me\n");
 
     asked = ask_for("unheard");
@@ -383,6 +386,24 @@ static void an_id_nobody_has_seen_is_remembered_or_refused(void **state)
     ask(world, asked);
     say(world, STORE_CANCEL, (struct store_answer){.verdict = SAID_NOT_FOUND});
     expect(world, "cancel " ROOT "/" CHILD " force\n");
+}
+
+/* A run of that id came back from a time without Redis, and looked before the tombstone was there.
+ */
+static void a_run_that_claims_its_id_meanwhile_is_cancelled_where_it_is(void **state)
+{
+    struct world *world = *state;
+    linked(world);
+    ask(world, ask_for("unseen"));
+    say(world, STORE_FIND_READ, (struct store_answer){.verdict = SAID_NOT_FOUND});
+    say(world, STORE_REMEMBER, (struct store_answer){.verdict = SAID_OK});
+    say(world, STORE_CANCEL, accepted(RUN_NONE));
+    expect(world, "find_claim unseen/unseen\n");
+    say(world, STORE_FIND_CLAIM,
+        (struct store_answer){.verdict = SAID_EXISTS, .text = STR("tree")});
+    expect(world, "cancel tree/unseen\n");
+    say(world, STORE_CANCEL, accepted(RUN_RUNNING));
+    expect(world, "audit\nanswer 1: requested by user:me\n");
 }
 
 /* ---- what is over ------------------------------------------------------------------------------
@@ -917,6 +938,7 @@ int main(void)
         STORY(a_root_that_was_remembered_wrong_is_asked_for_again),
         STORY(a_given_root_must_agree),
         STORY(an_id_nobody_has_seen_is_remembered_or_refused),
+        STORY(a_run_that_claims_its_id_meanwhile_is_cancelled_where_it_is),
         STORY(what_is_over_with_nothing_below_is_not_cancelable),
         STORY(what_is_over_is_cancelled_for_what_lives_below),
         STORY(a_dry_run_writes_nothing),

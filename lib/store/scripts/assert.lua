@@ -43,7 +43,7 @@ local function adopt(r)
     end
     local mine = is_live(r) and r[INCARNATION] == incarnation -- the answer to the first try was lost
     if tonumber(r[EPOCH]) ~= epoch and not mine then
-        return {'fenced', tonumber(r[EPOCH])}
+        return {'fenced', tonumber(r[EPOCH]), r[OWNER]}
     end
     if is_unauthorized() then
         return {'unauthorized'}
@@ -66,7 +66,7 @@ local function come_back(r, nearest)
         end
         revive(run, r)
     elseif not mine and tonumber(r[EPOCH]) >= epoch then
-        return {'fenced', tonumber(r[EPOCH])}
+        return {'fenced', tonumber(r[EPOCH]), r[OWNER]}
     end
     r[EPOCH] = math.max(r[EPOCH], epoch)
     r[INCARNATION], r[OWNER] = incarnation, replica

@@ -7,12 +7,13 @@ do
     local key, call, field, said = KEYS[1], redis.call, 's:' .. ARGV[3], ARGV[5]
     local v = (said == 'S' or said == 'P') and call('HMGET', key, 'n', 'b', field)
     if v and v[3] and (v[2] or '0') == '0' then
-        local epoch, flags, rest = string.match(v[3], '^[rs]:(%d+):(%d+)(:.*)$')
-        if epoch == ARGV[4] and bit.band(flags, 0x2000) == 0 then -- END_CANCELS
+        local epoch, flags, life, rest = string.match(v[3], '^[rs]:(%d+):(%d+)(:[^:]*)(:.*)$')
+        local is_its_own = ARGV[8] == '' or life == ':' .. ARGV[8]
+        if epoch == ARGV[4] and is_its_own and bit.band(flags, 0x2000) == 0 then -- END_CANCELS
             local n = v[1] - 1
             -- without UNRESPONSIVE, KILLING and SUSPECT, with FROZEN
             flags = bit.bor(bit.band(flags, bit.bnot(0x8a0)), 0x100)
-            call('HSET', key, field, said .. ':' .. epoch .. ':' .. flags .. rest, 'n', n)
+            call('HSET', key, field, said .. ':' .. epoch .. ':' .. flags .. life .. rest, 'n', n)
             if n == 0 then
                 call('PEXPIRE', key, ARGV[1])
             end
@@ -24,7 +25,7 @@ do
     end
 end
 --@common
-local run, epoch, said, record, story = A[3], tonumber(A[4]), A[5], A[6], A[7]
+local run, epoch, said, record, story, incarnation = A[3], tonumber(A[4]), A[5], A[6], A[7], A[8]
 
 -- The state to record and the one that the run had ended in by itself; nil: there is no cancel.
 local function outcome(r, bans)
@@ -52,7 +53,9 @@ end
 if not is_live(r) then
     return {'already', r[STATE], r[FINISHED] or ''}
 end
-if epoch < tonumber(r[EPOCH]) then
+-- Two lives may hold one epoch: one began without Redis, or Redis forgot the adoption between them.
+local is_another = incarnation ~= '' and incarnation ~= r[INCARNATION]
+if epoch < tonumber(r[EPOCH]) or (epoch == tonumber(r[EPOCH]) and is_another) then
     return {'fenced', tonumber(r[EPOCH])}
 end
 local bans = bans_of(run)
