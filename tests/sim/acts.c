@@ -183,31 +183,16 @@ void act_starts_again(struct sim *sim)
         client_retries(sim, run);
 }
 
-/* Another replica of the same service, with the same token, goes on with a run. */
 void act_takes_over(struct sim *sim)
 {
-    size_t place = any_run(sim);
-    if (place == SIZE_MAX || sim->run_count == RUNS_MAX)
-        return;
-    const struct sim_run *run = &sim->run[place];
-    bool is_last_life = run_named(sim, str_of(run->id)) == place && !run->is_superseded;
-    uint16_t known = known_find(sim, str_of(run->id));
-    size_t half = sim->client_count / 2;
-    size_t other = run->client / half * half + (run->client + 1 + rng_below(&sim->rng, 2)) % half;
-    struct client *client = &sim->client[other];
-    bool was_there = run_at(sim, &sim->node[client->node], str_of(run->id)) != SIZE_MAX;
-    if (!is_last_life || was_there || known == NOBODY || other == run->client || !client->is_alive)
-        return;
-    bool was_lost = sim->known.item[known].now.state == RUN_LOST;
-    size_t next = client_run(sim, client, run->id, run->parents);
-    struct sim_run *life = &sim->run[next];
-    life->has_process = run->has_process;
-    life->obeys = life->obeys_term = true;
-    life->on_end = run->on_end;
-    life->on_lost = run->on_lost;
-    life->adopts = was_lost ? 0 : run->epoch;
-    tell(sim, "%s takes over %s", client->name, run->id);
-    client_asks_start(sim, next);
+    size_t run = any_run(sim);
+    if (run != SIZE_MAX)
+        (void)client_takes_over(sim, run, 1 + rng_below(&sim->rng, 2));
+}
+
+void act_awaits_a_loss(struct sim *sim)
+{
+    sim->has_rival = true;
 }
 
 void act_crashes(struct sim *sim)

@@ -164,6 +164,20 @@ void check_bounds(struct sim *sim, const struct node *node)
 
 /* ---- links --------------------------------------------------------------------------------------
  */
+/* G1: the child elsewhere starts behind its link, or whoever starts it was told that it waits. */
+void check_link_is_written(struct sim *sim, size_t place, const char *to)
+{
+    const struct sim_run *run = &sim->run[place];
+    struct store_answer answer;
+    model_call(sim->model, &(struct store_call){.op = STORE_TREE, .root = str_of(run->root)},
+               &answer);
+    const struct tree *tree = answer.tree;
+    for (size_t i = 0; tree != NULL && i < tree->link_count; i++)
+        if (str_is(tree->link[i].from->id, run->id) && str_is(tree->link[i].to, to))
+            return;
+    violated(sim, "G1: %s may start %s, and its link is not written", run->id, to);
+}
+
 void check_linked(struct sim *sim, size_t run, const char *to)
 {
     struct str target = str_of(to);

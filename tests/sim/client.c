@@ -128,6 +128,7 @@ void client_retries(struct sim *sim, size_t place)
         run->process++;
         run->process_is_alive = true;
     }
+    run->asked_at = sim->now;
     struct ask_start start = start_of(sim, run, place);
     size_t ask = ask_open(sim, (struct ask){.kind = ASK_START, .run = place});
     node_feed(sim, node,
@@ -202,6 +203,48 @@ static void start_answered(struct sim *sim, size_t place, const struct agent_rep
     }
 }
 
+/* ---- takeovers ----------------------------------------------------------------------------- */
+/* It has the same token. */
+bool client_takes_over(struct sim *sim, size_t place, unsigned further)
+{
+    if (sim->run_count == RUNS_MAX)
+        return false;
+    const struct sim_run *run = &sim->run[place];
+    bool is_last_life = run_named(sim, str_of(run->id)) == place && !run->is_superseded;
+    uint16_t known = known_find(sim, str_of(run->id));
+    size_t half = sim->client_count / 2;
+    size_t other = run->client / half * half + (run->client + further) % half;
+    struct client *client = &sim->client[other];
+    bool was_there = run_at(sim, &sim->node[client->node], str_of(run->id)) != SIZE_MAX;
+    if (!is_last_life || was_there || known == NOBODY || other == run->client || !client->is_alive)
+        return false;
+    bool was_lost = sim->known.item[known].now.state == RUN_LOST;
+    size_t next = client_run(sim, client, run->id, run->parents);
+    struct sim_run *life = &sim->run[next];
+    life->has_process = run->has_process;
+    life->obeys = life->obeys_term = true;
+    life->on_end = run->on_end;
+    life->on_lost = run->on_lost;
+    life->adopts = was_lost ? 0 : run->epoch;
+    tell(sim, "%s takes over %s", client->name, run->id);
+    later(sim, next, CLIENT_STARTS, RUN_NONE, 0);
+    return true;
+}
+
+/* Who waits for the loss is faster: what the broker has sent is on its way for a while. */
+void clients_race_the_loss(struct sim *sim, struct node *broker, const struct store_call *lost)
+{
+    enum { ON_ITS_WAY_MS = 200 };
+    size_t run = run_named(sim, lost->run);
+    bool begins = sim->has_rival && !lost->only_suspect && run != SIZE_MAX
+                  && sim->run[run].phase == RUN_ALIVE
+                  && (client_takes_over(sim, run, 1) || client_takes_over(sim, run, 2));
+    if (!begins)
+        return;
+    sim->has_rival = false;
+    broker->last_request = sim->now + ON_ITS_WAY_MS;
+}
+
 /* ---- ends ---------------------------------------------------------------------------------- */
 void client_ends(struct sim *sim, size_t place, enum run_state state)
 {
@@ -243,6 +286,12 @@ static void end_answered(struct sim *sim, size_t place, const struct agent_reply
     else
         tell(sim, "%s ends: %s", run->id, problem_code(reply->problem));
     run->is_settled = reply->problem != PROBLEM_NOT_FOUND;
+    if (!run->is_settled && run->process_is_alive) { /* its agentd may just be taking it on */
+        struct flight *flight = fly(sim, FLY_PROCESS, sim->now + 1);
+        flight->run = place;
+        flight->token = run->process;
+        return;
+    }
     run_dies(sim, run);
 }
 
@@ -412,6 +461,8 @@ static void link_answered(struct sim *sim, const struct ask *ask, const struct a
 {
     tell(sim, "%s links %s: %s", sim->run[ask->run].id, ask->text,
          reply->problem != PROBLEM_NONE ? problem_code(reply->problem) : "ok");
+    if (reply->problem == PROBLEM_NONE && !reply->pending)
+        check_link_is_written(sim, ask->run, ask->text);
     if (reply->problem == PROBLEM_NONE || reply->problem == PROBLEM_CANCELLED)
         check_linked(sim, ask->run, ask->text);
 }

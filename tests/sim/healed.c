@@ -60,14 +60,15 @@ static bool is_empty(struct sim *sim, const struct sim_cancel *cancel, bool is_l
 
 /* Where nothing was lost and nobody crashed, a cancel goes down every link of its scope. A link to
  * what has ended and has nothing below it that Redis knows is settled; who started there without
- * Redis was told that it is not protected. */
+ * Redis was told that it is not protected. So was a life that Redis never let in. */
 static bool are_links_empty(struct sim *sim, const struct sim_cancel *cancel)
 {
     for (size_t i = 0; i < sim->link_count; i++) {
         const struct sim_link *link = &sim->link[i];
         const struct sim_run *from = &sim->run[link->run];
         bool is_observed = sim->node[sim->client[from->client].node].mode == MODE_OBSERVE;
-        if (is_observed || !is_in_scope(from, cancel->target))
+        const bool was_refused = from->is_superseded && !from->is_protected;
+        if (is_observed || was_refused || !is_in_scope(from, cancel->target))
             continue;
         struct sim_cancel linked = {0};
         memcpy(linked.root, link->root, sizeof linked.root);

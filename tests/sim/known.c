@@ -90,11 +90,18 @@ static bool is_banned_here(const struct known *known)
     return known->now.is_banned && known->now.banned_in == known->root;
 }
 
-static uint16_t ban_above(const struct sim *sim, uint16_t place, bool anywhere)
+/* A tombstone in a tree of its own, where a start that was asked for at that time looks. */
+static bool is_tomb_since(const struct sim *sim, const struct known *known, int64_t asked_at)
+{
+    return known->now.is_banned && sim->losses == 0 && known->now.banned_at < asked_at;
+}
+
+/* asked_at: of a start, which finds tombstones wherever they lie; else -1. */
+static uint16_t ban_above(const struct sim *sim, uint16_t place, int64_t asked_at)
 {
     for (unsigned step = 0; place != NOBODY && step < STEPS_MAX; step++) {
         const struct known *known = &sim->known.item[place];
-        if (is_banned_here(known) || (anywhere && known->now.is_banned && sim->losses == 0))
+        if (is_banned_here(known) || is_tomb_since(sim, known, asked_at))
             return place;
         bool is_behind =
             known->parent != NOBODY
@@ -108,7 +115,7 @@ static uint16_t ban_above(const struct sim *sim, uint16_t place, bool anywhere)
 
 uint16_t known_ban(const struct sim *sim, uint16_t place)
 {
-    return ban_above(sim, place, false);
+    return ban_above(sim, place, -1);
 }
 
 static uint16_t place_of(const struct sim *sim, const struct known *known)
@@ -154,9 +161,15 @@ static void ban(struct sim *sim, struct known *known, struct str root, struct st
 }
 
 /* ---- starts --------------------------------------------------------------------------------- */
-static void moves_to(struct known *known, struct str replica)
+static uint64_t life_of(const struct store_call *call)
 {
-    copy_text(known->now.owner, sizeof known->now.owner, replica);
+    return mix(UINT64_C(14695981039346656037), call->incarnation);
+}
+
+static void moves_to(struct known *known, const struct store_call *call)
+{
+    copy_text(known->now.owner, sizeof known->now.owner, call->replica);
+    known->now.life = life_of(call);
 }
 
 static void lives(struct sim *sim, struct known *known, const struct store_call *call,
@@ -175,20 +188,30 @@ static void lives(struct sim *sim, struct known *known, const struct store_call 
     known->now.epoch = epoch;
     known->now.flags =
         (call->flags & RUN_FLAGS_POLICY) | (known->now.flags & RUN_FLAG_LOST_TAKEOVER);
-    moves_to(known, call->replica);
+    moves_to(known, call);
 }
 
-/* G1, as it would be stored; a start finds tombstones wherever they lie. */
+static int64_t asked_at(const struct sim *sim, const struct known *known)
+{
+    int64_t last = -1;
+    for (size_t i = 0; i < sim->run_count; i++)
+        if (strcmp(sim->run[i].id, known->id) == 0 && sim->run[i].asked_at > last)
+            last = sim->run[i].asked_at;
+    return last;
+}
+
+/* G1, as it would be stored. */
 static uint16_t ban_over_start(const struct sim *sim, const struct known *known, bool is_fresh)
 {
     const struct known *parent = known->parent != NOBODY ? &sim->known.item[known->parent] : NULL;
     if (is_fresh && parent != NULL && was_left_behind(parent, parent->now.epoch))
         return known->parent;
-    if (is_fresh && known->now.is_banned && sim->losses == 0)
+    if (!is_fresh)
+        return known_ban(sim, place_of(sim, known));
+    const int64_t asked = asked_at(sim, known);
+    if (is_banned_here(known) || is_tomb_since(sim, known, asked))
         return place_of(sim, known);
-    if (is_fresh && is_banned_here(known))
-        return place_of(sim, known);
-    return is_fresh ? ban_above(sim, known->parent, true) : known_ban(sim, place_of(sim, known));
+    return ban_above(sim, known->parent, asked);
 }
 
 static void check_limits(struct sim *sim, const struct known *known, const struct store_call *call)
@@ -216,6 +239,7 @@ static void started(struct sim *sim, struct known *known, const struct store_cal
     uint16_t over = ban_over_start(sim, known, is_fresh);
     if (over != NOBODY && (call->flags & RUN_FLAG_OBSERVE) == 0)
         violated(sim, "G1: %s starts below the ban of %s", known->id, name_at(sim, over));
+    known->was_let_in = over != NOBODY;
     if (is_fresh && call->op == STORE_START)
         check_limits(sim, known, call);
     if (answer->epoch <= known->now.epoch)
@@ -238,7 +262,7 @@ static void registered_again(struct sim *sim, struct known *known, const struct 
         lives(sim, known, call, answer->epoch);
         known->now.flags = flags;
     }
-    moves_to(known, call->replica);
+    moves_to(known, call);
 }
 
 /* An assertion or an adoption was taken. */
@@ -252,6 +276,9 @@ static void goes_on(struct sim *sim, struct known *known, const struct store_cal
     if (answer->epoch < known->now.epoch)
         violated(sim, "G4: %s goes on in epoch %u after %u", known->id, answer->epoch,
                  known->now.epoch);
+    bool is_another = call->adopt && run_is_live(before) && known->now.life != life_of(call);
+    if (is_another && answer->epoch == known->now.epoch)
+        violated(sim, "G4: another life of %s goes on in epoch %u, too", known->id, answer->epoch);
     uint32_t flags = known->now.flags;
     bool keeps = run_is_live(before) || (before == RUN_LOST && !call->adopt);
     if (before == RUN_NONE || before == RUN_NEVER || !run_is_live(before))
@@ -259,9 +286,11 @@ static void goes_on(struct sim *sim, struct known *known, const struct store_cal
     if (keeps)
         known->now.flags = flags;
     known->now.epoch = answer->epoch;
-    moves_to(known, call->replica);
+    moves_to(known, call);
     lives_are_superseded(sim, known, answer->epoch);
     uint16_t over = known_ban(sim, place_of(sim, known));
+    if (before == RUN_NONE || before == RUN_NEVER)
+        known->was_let_in = over != NOBODY && is_set(known, RUN_FLAG_OBSERVE);
     if (answer->verdict == SAID_ADOPTED && over != NOBODY)
         violated(sim, "G2: %s may go on below the ban of %s", known->id, name_at(sim, over));
     if (answer->verdict == SAID_STOP && over == NOBODY)
@@ -304,11 +333,12 @@ static void dies(struct sim *sim, struct known *known, enum run_state state)
 static void ended(struct sim *sim, struct known *known, const struct store_call *call,
                   const struct store_answer *answer)
 {
-    if (call->epoch < known->now.epoch)
-        violated(sim, "G4: an older life of %s ends it", known->id);
+    bool is_another = call->epoch == known->now.epoch && known->now.life != life_of(call);
+    if (call->epoch < known->now.epoch || is_another)
+        violated(sim, "G4: %s life of %s ends it", is_another ? "another" : "an older", known->id);
     dies(sim, known, answer->state);
     if (call->epoch > known->now.epoch) {
-        moves_to(known, call->replica);
+        moves_to(known, call);
         lives_are_superseded(sim, known, call->epoch);
     }
     known->now.epoch = call->epoch;
@@ -331,7 +361,8 @@ static void ended(struct sim *sim, struct known *known, const struct store_call 
 static void lost(struct sim *sim, struct known *known, const struct store_call *call)
 {
     tell(sim, "Redis records that %s is lost", known->id);
-    if (call->epoch != known->now.epoch || !str_is(call->replica, known->now.owner))
+    if (call->epoch != known->now.epoch || !str_is(call->replica, known->now.owner)
+        || known->now.life != life_of(call))
         violated(sim, "G11: another life of %s is declared lost", known->id);
     check_lost(sim, known, call->replica);
     dies(sim, known, RUN_LOST);
@@ -422,8 +453,9 @@ void known_call(struct sim *sim, const struct store_call *call, const struct sto
         copied_tombstone(sim, call);
         if (said == SAID_STARTED)
             started(sim, of_call(sim, call), call, answer);
-        if (said == SAID_FENCED && !call->adopt)
-            life_is_fenced(sim, call->replica, call->run);
+        if (!call->adopt
+            && (said == SAID_FENCED || (said == SAID_OVER && answer->state != RUN_LOST)))
+            life_is_fenced(sim, call->replica, call->run); /* over: by the end of another life */
         if (said == SAID_ADOPTED || said == SAID_STOP)
             goes_on(sim, of_call(sim, call), call, answer);
         break;

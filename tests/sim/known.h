@@ -13,6 +13,7 @@ struct kept { /* in Redis: what a failover takes back and a wipe takes away */
     uint32_t epoch, parent_epoch, lost_epoch, flags; /* flags: the policy it started with */
     uint32_t live, children;                         /* live: of the whole tree, kept at its root */
     uint64_t first_cancel;                           /* who, why and when, as a number */
+    uint64_t life;                                   /* its incarnation, as a number */
     int64_t banned_at;
     bool is_banned;
     uint16_t banned_in; /* which tree: a tombstone may lie in one of its own */
@@ -24,6 +25,7 @@ struct known {
     uint16_t root, parent; /* parent NOBODY: of a root, and where nobody has said it */
     bool was_banned;       /* at any time, in any Redis */
     bool was_buried;       /* as a root of its own, when nobody knew whose it is */
+    bool was_let_in;       /* in mode observe, below a ban: who had looked before saw nothing */
     unsigned alive;        /* lives at and below it that were promised something */
     struct kept now, saved;
 };

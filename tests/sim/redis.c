@@ -69,6 +69,8 @@ void redis_request(struct sim *sim, struct node *node, const struct store_call *
         return; /* answered when the connection is given up */
     }
     if (node->is_linked) {
+        if (call->op == STORE_LOST)
+            clients_race_the_loss(sim, node, call);
         struct flight *flight = send(sim, node, FLY_REQUEST);
         flight->token = token;
         flight->call = copy_call(call);

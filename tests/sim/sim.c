@@ -242,7 +242,8 @@ static void arrive(struct sim *sim, struct flight *flight)
             process_dies(sim, flight->run, flight->on);
         break;
     case FLY_WENT:
-        if (sim->client[flight->client].life == flight->life && flight->conn == node->life)
+        if (sim->client[flight->client].life == flight->life && flight->conn == node->life
+            && !sim->client[flight->client].is_connected) /* else it is back already */
             client_leaves(sim, &sim->client[flight->client]);
         break;
     case FLY_CLIENT:

@@ -153,6 +153,7 @@ struct sim_run {
     enum on_lost on_lost;
     uint32_t adopts; /* the epoch of the life that this one takes over; 0: it takes over none */
     struct span deadline;
+    int64_t asked_at; /* when its start was asked for, the last time */
     unsigned process; /* the how-manieth of its processes */
     bool has_process, process_is_alive, process_is_watched, was_signalled;
     bool obeys; /* a notice */
@@ -216,6 +217,7 @@ struct sim {
     size_t link_count;
     struct known_all known;
     size_t max_runs, max_tree_runs, max_children; /* of an agentd */
+    bool has_rival;                    /* who takes over the next run that is about to be lost */
     int64_t slow_until, refused_until; /* when Redis was well again; INT64_MAX: it is not */
     struct sim_link link[CANCELS_MAX];
     struct ask { /* to a core, not answered yet */
@@ -306,7 +308,10 @@ void clients_lose_node(struct sim *sim, const struct node *node);
 void process_signalled_here(struct sim *sim, struct node *node, struct str run, int signal);
 void process_dies(struct sim *sim, size_t run, bool was_before);
 void client_leaves(struct sim *sim, struct client *client);
-void client_retries(struct sim *sim, size_t run);       /* the same start once more */
+void client_retries(struct sim *sim, size_t run); /* the same start once more */
+/* Another replica of the same service goes on with the run; false: it cannot. */
+bool client_takes_over(struct sim *sim, size_t run, unsigned client);
+void clients_race_the_loss(struct sim *sim, struct node *broker, const struct store_call *lost);
 size_t run_named(const struct sim *sim, struct str id); /* its last life; SIZE_MAX: none */
 size_t run_at(const struct sim *sim, const struct node *node, struct str id); /* its life there */
 void cancel_at(struct sim *sim, struct node *node, const char *root, const char *target,
@@ -324,6 +329,7 @@ void check_signalled(struct sim *sim, struct node *node, size_t run);
 void check_bounds(struct sim *sim, const struct node *node);
 void check_granted(struct sim *sim, size_t run, const char *write_id, bool last);
 void check_linked(struct sim *sim, size_t run, const char *to);
+void check_link_is_written(struct sim *sim, size_t run, const char *to);
 
 /* ---- world.c ---- */
 void run_recount(struct sim *sim, struct sim_run *run); /* after any change to it */

@@ -23,9 +23,10 @@ static void add_alive(struct sim *sim, const struct sim_run *run, unsigned more)
 
 void run_recount(struct sim *sim, struct sim_run *run)
 {
+    const uint16_t known = known_find(sim, str_of(run->id));
     bool counts = run->phase == RUN_ALIVE && !run->is_ending && run->is_protected
-                  && !run->is_superseded && !run->is_between_lives
-                  && known_find(sim, str_of(run->id)) != NOBODY;
+                  && !run->is_superseded && !run->is_between_lives && known != NOBODY
+                  && !sim->known.item[known].was_let_in;
     if (counts == run->is_counted)
         return;
     run->is_counted = counts;
