@@ -227,6 +227,9 @@ static void answer_pending(struct agent *agent, const struct agent_event *event,
         .wait = ask->wait,
         .closed = ask->include_self,
     };
+    struct held *held = held_find(agent, box->record.root, box->record.target);
+    if (held != NULL)
+        held->is_promised = true;
     struct agent_reply *reply = want_answer(agent, event->ask);
     reply->pending = true;
     reply->told_here = told;

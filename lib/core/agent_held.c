@@ -141,11 +141,12 @@ void held_drop(struct agent *agent, struct held *held)
     root_drop_if_idle(agent, root);
 }
 
-/* Redis refused to record it. */
+/* Redis refused to record it. An earlier asker was told that it is kept: then it is. */
 void held_withdraw(struct agent *agent, const struct record_box *box)
 {
     struct held *held = box != NULL ? held_find(agent, box->record.root, box->record.target) : NULL;
-    if (held != NULL && held->box == box && !held->is_confirmed && !held->is_on_its_way)
+    bool is_ours = held != NULL && held->box == box && !held->is_promised;
+    if (is_ours && !held->is_confirmed && !held->is_on_its_way)
         held_drop(agent, held);
 }
 

@@ -63,6 +63,7 @@ struct held {
     bool is_on_its_way;
     bool is_refused;              /* by a Redis that did not say for how long */
     bool asked_here;              /* while Redis was away: whoever asked wants it audited */
+    bool is_promised;             /* somebody was answered that it is pending */
     char key[2 * RUN_ID_MAX + 2]; /* "<root>.<target>" */
 };
 
