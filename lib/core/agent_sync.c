@@ -193,11 +193,13 @@ void sync_generation(struct agent *agent)
     agent->generation_call = agent->next_serial;
 }
 
-/* A run's own end bans it again; sent as a cancel it would change how the run ended. */
+/* A run's own end bans it again; sent as a cancel it would change how the run ended. But that end
+ * may be fenced, so what somebody was promised is sent all the same. */
 static bool comes_back_with_its_end(const struct agent *agent, const struct held *held)
 {
     const struct cancel_record *record = &held->box->record;
-    return str_is(record->reason, "parent_ended") && run_find(agent, record->target) != NULL;
+    return !held->is_promised && str_is(record->reason, "parent_ended")
+           && run_find(agent, record->target) != NULL;
 }
 
 /* Nobody may know any more of which replica we are and which roots we hold. */
