@@ -139,3 +139,21 @@ async def test_fastapi(stack: Stack) -> None:
         run = (await client.get("/")).json()
     seen = ask(stack.broker, "GET", f"/v1/runs/{run}").json
     assert (seen["agent"], seen["state"]) == ("researcher", "success")
+
+
+async def test_a2a(stack: Stack) -> None:
+    from a2a.server.agent_execution import AgentExecutor
+    from a2a.types import AgentCard, Message
+
+    class MyExecutor(AgentExecutor):
+        async def execute(self, context: Any, event_queue: Any) -> None:
+            raise NotImplementedError
+
+        async def cancel(self, context: Any, event_queue: Any) -> None:
+            raise NotImplementedError
+
+    card, message = AgentCard(), Message()
+    left = await run_example(example("brakewire.a2a"), MyExecutor=MyExecutor, card=card, message=message)
+    assert isinstance(left["executor"], AgentExecutor)
+    assert card.capabilities.extensions[0].uri == brakewire.context.A2A_EXTENSION == message.extensions[0]
+    assert brakewire.context.from_a2a(message) == f"brakewire=1.{left['run'].run_id}"
