@@ -200,6 +200,17 @@ function asks({ name, open, words, again }) {
 // A cancel that is not obeyed takes its two seconds: all of them at once.
 describe('by every client', { concurrency: true }, () => clients.forEach(asks))
 
+test('the card alone leads each SDK here', async () => {
+  const run = await startRun(stack.agentds[0])
+  for (const base of [stack.broker, new URL('/a2a/', stack.broker).href]) {
+    const client = await new ClientFactory().createFromUrl(base)
+    assert.equal((await client.getTask({ id: run.id })).status.state, now.working)
+    const older = await new OldFactory().createFromUrl(base)
+    assert.equal((await older.getTask({ id: run.id })).status.state, old.working)
+  }
+  await run.end('success')
+})
+
 test('the extension is answered when it was asked for', async () => {
   const run = await startRun(stack.agentds[0])
   const body = { jsonrpc: '2.0', id: 1, method: 'GetTask', params: { id: run.id } }
