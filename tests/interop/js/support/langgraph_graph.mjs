@@ -1,21 +1,21 @@
 // A graph without a model: one node that works for `ticks` times 20 ms. It registers its run with
 // the agentd beside it, naming its own server as the stop target, and ends it when it has stopped.
-// `stubborn`: it does not look at the signal.
+// `stubborn`: it does not look at the signal. `named`: its run bears LangGraph's own id.
 import { Annotation, StateGraph } from '@langchain/langgraph'
 import { setTimeout as pause } from 'node:timers/promises'
 import { ask } from './stack.mjs'
 
 const State = Annotation.Root({
-  ticks: Annotation(), stubborn: Annotation(), grace: Annotation(), brake: Annotation(), done: Annotation(),
+  ticks: Annotation(), stubborn: Annotation(), grace: Annotation(), brake: Annotation(), named: Annotation(), done: Annotation(),
 })
 
 const agentd = process.env.AGENTD
 
-async function register(config, { grace }) {
+async function register(config, { grace, named }) {
   const { thread_id: thread, run_id: run } = config.configurable
   const { status, json } = await ask(agentd, 'POST', '/v1/runs', {
     body: {
-      agent: 'worker', thread_id: thread, entry: true, labels: { langgraph_run: run },
+      ...(named ? { run_id: run } : {}), agent: 'worker', thread_id: thread, entry: true, labels: { langgraph_run: run },
       stop: [{ kind: 'http', preset: 'langgraph', url: globalThis.ownUrl, thread_id: thread, run_id: run, grace_ms: grace }],
     },
   })
