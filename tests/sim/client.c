@@ -81,6 +81,12 @@ size_t client_run(struct sim *sim, struct client *client, const char *id, const 
     return place;
 }
 
+/* Some that have no process can be asked by HTTP. */
+static bool has_agent(const struct sim_run *run, size_t place)
+{
+    return !run->has_process && place % 2 == 1;
+}
+
 /* A later life of the client takes over what an earlier one began. */
 static struct ask_start start_of(const struct sim *sim, const struct sim_run *run, size_t place)
 {
@@ -98,11 +104,14 @@ static struct ask_start start_of(const struct sim *sim, const struct sim_run *ru
         .on_client_gone = run->on_client_gone,
         .when_isolated = run->when_isolated,
         .epoch = run->phase == RUN_ALIVE ? run->epoch : run->adopts,
-        .stop_count = run->has_process ? 2 : 0,
+        .stop_count = run->has_process || has_agent(run, place) ? 2 : 0,
     };
     start.stop[0] = (struct stop_target){.kind = STOP_NOTIFY, .grace = SPAN_NONE};
     start.stop[1] = (struct stop_target){
         .kind = STOP_PROCESS, .grace = SPAN_NONE, .pid = 1000 + (uint32_t)place};
+    if (has_agent(run, place))
+        start.stop[1] = (struct stop_target){
+            .kind = STOP_HTTP, .grace = SPAN_NONE, .protocol = LINK_HTTP, .to = STR("http://here")};
     return start;
 }
 
@@ -612,6 +621,50 @@ void process_signalled_here(struct sim *sim, struct node *node, struct str id, i
     struct flight *flight = fly(sim, FLY_PROCESS, sim->now + 1);
     flight->run = place;
     flight->token = run->process;
+}
+
+/* What it says is never the end of its run: who does not obey the notice works on all the same. */
+void agent_asked_there(struct sim *sim, struct node *node, const struct agent_effect *effect)
+{
+    static const enum remote_outcome outcomes[] = {REMOTE_CANCELLED, REMOTE_SILENT,
+                                                   REMOTE_NOT_HERE,  REMOTE_REFUSED,
+                                                   REMOTE_ASKED,     REMOTE_UNREACHED};
+    size_t place = run_at(sim, node, effect->run);
+    if (place == SIZE_MAX)
+        violated(sim, "%s calls the agent of %.*s, which nobody started", node->name,
+                 S(effect->run));
+    enum remote_outcome outcome = outcomes[place / 2 % (sizeof outcomes / sizeof outcomes[0])];
+    int64_t takes = outcome == REMOTE_SILENT ? effect->remote.within.ms : 1;
+    tell(sim, "%s asks the agent of %s", node->name, sim->run[place].id);
+    sim->run[place].was_stopped = true;
+    struct flight *flight = fly(sim, FLY_REMOTE, sim->now + takes);
+    flight->node = node->index;
+    flight->life = node->life;
+    flight->run = place;
+    flight->token = effect->token;
+    flight->len = outcome;
+}
+
+void agent_answers(struct sim *sim, const struct flight *flight)
+{
+    enum remote_outcome outcome = (enum remote_outcome)flight->len;
+    const struct sim_run *run = &sim->run[flight->run];
+    const struct node *node = &sim->node[flight->node];
+    if (node->is_frozen) {
+        struct flight *again = fly(sim, FLY_REMOTE, node->frozen_until + 1);
+        again->node = flight->node;
+        again->life = flight->life;
+        again->run = flight->run;
+        again->token = flight->token;
+        again->len = flight->len;
+        return;
+    }
+    tell(sim, "the agent of %s: %s", run->id, remote_outcome_name(outcome));
+    node_feed(sim, &sim->node[flight->node],
+              (struct agent_event){.kind = AGENT_REMOTE_ANSWERED,
+                                   .run = str_of(run->id),
+                                   .token = flight->token,
+                                   .outcome = outcome});
 }
 
 void client_leaves(struct sim *sim, struct client *client)

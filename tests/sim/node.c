@@ -119,6 +119,7 @@ static void carry_out(struct sim *sim, struct node *node, const struct agent_eff
         process_signalled_here(sim, node, effect->run, effect->signal);
         break;
     case DO_CANCEL_THERE:
+        agent_asked_there(sim, node, effect);
         break;
     case DO_ASK_CANCEL:
         ask_soon(sim, node, &effect->cancel, effect->ask);

@@ -241,6 +241,10 @@ static void arrive(struct sim *sim, struct flight *flight)
             && sim->run[flight->run].process == flight->token)
             process_dies(sim, flight->run, flight->on);
         break;
+    case FLY_REMOTE:
+        if (same_life)
+            agent_answers(sim, flight);
+        break;
     case FLY_WENT:
         if (sim->client[flight->client].life == flight->life && flight->conn == node->life
             && !sim->client[flight->client].is_connected) /* else it is back already */

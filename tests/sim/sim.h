@@ -52,6 +52,7 @@ enum flight_kind {
     FLY_RESTART,    /* node */
     FLY_RESUME,     /* node: out of its freeze */
     FLY_PROCESS,    /* run: its process has died */
+    FLY_REMOTE,     /* run's agent -> node: token, and in `len` what came of asking it to cancel */
     FLY_WENT,       /* client: its node notices that it went */
     FLY_CLIENT,     /* run: what its client does next */
     FLY_REGISTER,   /* client: comes (back) to its agentd */
@@ -306,6 +307,8 @@ void client_hears(struct sim *sim, size_t run, const struct cancel_record *recor
 void client_answered(struct sim *sim, uint64_t ask, const struct agent_reply *reply);
 void clients_lose_node(struct sim *sim, const struct node *node);
 void process_signalled_here(struct sim *sim, struct node *node, struct str run, int signal);
+void agent_asked_there(struct sim *sim, struct node *node, const struct agent_effect *effect);
+void agent_answers(struct sim *sim, const struct flight *flight);
 void process_dies(struct sim *sim, size_t run, bool was_before);
 void client_leaves(struct sim *sim, struct client *client);
 void client_retries(struct sim *sim, size_t run); /* the same start once more */
