@@ -5,6 +5,8 @@ import { existsSync } from 'node:fs'
 import http from 'node:http'
 import { posix } from 'node:path'
 
+import { unobserved } from './current.js'
+
 const CALLS_AT_ONCE = 32
 const BUSY_TRIES = 100
 const ANSWER_MAX_BYTES = 64 * 1024 * 1024
@@ -57,13 +59,8 @@ export class Agentd {
   }
 
   #request(method, path, headers, agent) {
-    return http.request({
-      ...addressOf(this.where),
-      method,
-      path,
-      agent,
-      headers: { host: 'localhost', authorization: `Bearer ${this.#token}`, ...headers },
-    })
+    const named = { host: 'localhost', authorization: `Bearer ${this.#token}`, ...headers }
+    return unobserved(() => http.request({ ...addressOf(this.where), method, path, agent, headers: named }))
   }
 
   /* -> { status, json, retryAfterMs }; throws Unreachable. */

@@ -1,12 +1,13 @@
 /* What start() was asked for -> the body of POST /v1/runs, and where the run stands in the tree. */
 import { ContextError, fromEnvironment, fromHeaders, othersOf, parse } from './context.js'
-import { currentRun } from './current.js'
+import { carriedBaggage, currentRun } from './current.js'
 import { toWire } from './words.js'
 
 /* These say where, or how we do it; the rest are members of the body. */
 const ours = new Set(['headers', 'idempotencyKey', 'autoAck', 'parent', 'baggage'])
 
-/* Where the run stands: what was said, else where this code is called, else the environment. */
+/* Where the run stands: what was said, else where this code is called (a run, a request that OpenTelemetry
+ * has seen), else the environment. */
 function placeOf(options) {
   if (options.entry) return { others: othersOf(fromHeaders(options.headers)) }
   const { parent } = options
@@ -14,7 +15,7 @@ function placeOf(options) {
   if (parent !== undefined && parent !== null) return { baggage: parent.baggage }
   if (options.baggage !== undefined) return { baggage: options.baggage, mustParse: true }
   const header = fromHeaders(options.headers)
-  const inherited = () => currentRun()?.baggage ?? fromEnvironment()
+  const inherited = () => currentRun()?.baggage ?? carriedBaggage() ?? fromEnvironment()
   if (header === undefined) return { baggage: inherited() }
   const context = parsed(header)
   if (context !== undefined && context.path !== null) return { baggage: header }

@@ -90,7 +90,6 @@ export function parse(header) {
 }
 
 /* What may be sent on: text, in Unicode, without line ends. */
-// eslint-disable-next-line no-control-regex
 const isText = (member) => !/[\x00-\x08\x0a-\x1f]/.test(member) && member.isWellFormed()
 const isOurs = (member) => [PATH_KEY, TTL_KEY].includes(keyOf(member))
 

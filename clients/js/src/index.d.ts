@@ -20,8 +20,8 @@ export interface StartOptions {
   /** What kind of agent this is; shown, and selected by in orders. */
   agent?: string
   /** Where the run stands in the tree, the first that is given: `parent` (a run, or its id), `baggage` (a
-   * header's value), `headers` (of the incoming request). Else the run in which start() is called, else
-   * $BAGGAGE, else it begins a tree. */
+   * header's value), `headers` (of the incoming request). Else the run in which start() is called, else what
+   * OpenTelemetry has carried there, else $BAGGAGE, else it begins a tree. */
   parent?: Run | string
   baggage?: string
   headers?: HeadersLike
