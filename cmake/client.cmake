@@ -26,7 +26,9 @@ endfunction()
 
 bw_add_client(brakewire)
 set_target_properties(brakewire PROPERTIES VERSION ${PROJECT_VERSION} SOVERSION ${BRAKEWIRE_SOVERSION})
-target_link_options(brakewire PRIVATE -Wl,-z,defs)
+if(NOT BRAKEWIRE_SANITIZE AND NOT BRAKEWIRE_FUZZ) # a sanitizer's names are the program's
+  target_link_options(brakewire PRIVATE -Wl,-z,defs)
+endif()
 
 set(client_object ${CMAKE_BINARY_DIR}/brakewire.o)
 add_custom_command(

@@ -95,18 +95,25 @@ enum bw_err ask(struct op *op, void (*seen)(void *seer, const struct bw_answer *
 
 static void leave(struct bw_client *client);
 
+/* What was posted so far, into `out`; true: the client is to close as well. */
+static bool take_posted(struct bw_client *client, struct list *out)
+{
+    list_init(out);
+    uv_mutex_lock(&client->lock);
+    LIST_EACH (at, then, &client->posted) {
+        link_remove(at);
+        list_add_last(out, at);
+    }
+    bool is_to_close = client->is_to_close;
+    uv_mutex_unlock(&client->lock);
+    return is_to_close;
+}
+
 static void on_wake(uv_async_t *wake)
 {
     struct bw_client *client = wake->data;
     struct list posted;
-    list_init(&posted);
-    uv_mutex_lock(&client->lock);
-    LIST_EACH (at, then, &client->posted) {
-        link_remove(at);
-        list_add_last(&posted, at);
-    }
-    bool is_to_close = client->is_to_close;
-    uv_mutex_unlock(&client->lock);
+    bool is_to_close = take_posted(client, &posted);
     LIST_EACH (at, then, &posted) {
         link_remove(at);
         op_begin(LIST_OWNER(at, struct op, in_list));
@@ -152,19 +159,28 @@ static void drop_all(struct list *ops)
 {
     while (!list_is_empty(ops)) {
         struct op *op = LIST_OWNER(ops->head.next, struct op, in_list);
+        struct bw_run *unbegun =
+            op->kind == OP_START && !link_is_in_list(&op->run->in_runs) ? op->run : NULL;
         link_remove(&op->in_list);
         op_answer_err(op, BW_ERR_OFFLINE, "the client was closed");
         op_free(op);
+        if (unbegun != NULL)
+            run_free(unbegun);
     }
 }
 
 static void close_parts(struct bw_client *client)
 {
+    struct list posted;
     client->is_closing = true;
     atomic_store(&client->is_linked, false);
     courier_close(client->courier, on_courier_closed, client);
     drop_all(&client->waiting);
     drop_all(&client->flying);
+    for (bool is_more = true; is_more; drop_all(&posted)) { /* whoever is told may ask again */
+        (void)take_posted(client, &posted);
+        is_more = !list_is_empty(&posted);
+    }
     LIST_EACH (at, then, &client->runs)
         run_free(LIST_OWNER(at, struct bw_run, in_runs));
     uv_close((uv_handle_t *)&client->wake, on_handle_closed);

@@ -3,6 +3,7 @@
 #include <curl/curl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "base/list.h"
 #include "base/mem.h"
@@ -268,6 +269,14 @@ static bool add_header(struct call *call, const char *name, const char *value)
     return longer != NULL;
 }
 
+/* Not for the processes that the program starts: one that outlives it would hold the stream open,
+ * and the agentd would think that the program is still there. */
+static curl_socket_t open_socket(void *owner, curlsocktype purpose, struct curl_sockaddr *address)
+{
+    (void)owner, (void)purpose;
+    return socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+}
+
 static void set_up(struct call *call, const char *path, long timeout_ms)
 {
     char url[URL_MAX];
@@ -278,6 +287,7 @@ static void set_up(struct call *call, const char *path, long timeout_ms)
     curl_easy_setopt(call->easy, CURLOPT_PATH_AS_IS, 1L);
     curl_easy_setopt(call->easy, CURLOPT_PROXY, ""); /* that of the environment is not for us */
     curl_easy_setopt(call->easy, CURLOPT_NOSIGNAL, 1L);
+    curl_easy_setopt(call->easy, CURLOPT_OPENSOCKETFUNCTION, open_socket);
     curl_easy_setopt(call->easy, CURLOPT_QUICK_EXIT, 1L);
     curl_easy_setopt(call->easy, CURLOPT_ERRORBUFFER, call->why);
     curl_easy_setopt(call->easy, CURLOPT_HTTPHEADER, call->headers);

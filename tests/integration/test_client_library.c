@@ -1,4 +1,5 @@
 /* libbrakewire as programs use it, beside real agentds on a real Redis. */
+#include <fcntl.h>
 #include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -7,6 +8,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 #include <uv.h>
 /* last: cmocka wants the headers above */
@@ -520,6 +524,66 @@ static void runs_of_a_client_that_was_closed_are_found(void **state)
     service_stop(&strict);
 }
 
+/* A process that carries a run alone and does not listen is ended by its agentd. */
+_Noreturn static void carry_a_run_and_hang(int tell)
+{
+    struct bw_client *client;
+    struct bw_run *run;
+    struct bw_client_options options = {.agentd = agentd.where};
+    struct bw_run_params params = {.entry = true, .grace_ms = 50, .kills_process = true};
+    if (bw_client_open(&options, &client) != BW_OK || bw_run_start(client, &params, &run) != BW_OK
+        || write(tell, bw_run_id(run), strlen(bw_run_id(run))) < 0)
+        _exit(1);
+    for (;;)
+        pause();
+}
+
+static void a_process_that_does_not_listen_is_ended(void **state)
+{
+    (void)state;
+    int pipes[2], status = 0;
+    char id[80] = "";
+    assert_int_equal(pipe(pipes), 0);
+    pid_t pid = fork();
+    if (pid == 0)
+        carry_a_run_and_hang(pipes[1]);
+    assert_true(read(pipes[0], id, sizeof id - 1) > 0);
+    cancel_at(&other, id, "{}");
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGTERM);
+    expect_state(&agentd, id, "cancelled");
+    close(pipes[0]);
+    close(pipes[1]);
+}
+
+static bool leads_to_the_agentd(int fd)
+{
+    struct sockaddr_un peer = {0};
+    socklen_t len = sizeof peer;
+    return getpeername(fd, (struct sockaddr *)&peer, &len) == 0 && peer.sun_family == AF_UNIX
+           && strncmp(peer.sun_path, agentd.folder, strlen(agentd.folder)) == 0;
+}
+
+/* A process that outlives the program must not hold its event stream open. */
+static void no_connection_is_inherited_by_other_programs(void **state)
+{
+    (void)state;
+    enum { FILES_MAX = 256 };
+    struct program program;
+    int connections = 0;
+    program_open(&program);
+    struct bw_run *run = start(&program, (struct bw_run_params){.entry = true});
+    WAIT_UNTIL(bw_client_is_linked(program.client));
+    for (int fd = 0; fd < FILES_MAX; fd++)
+        if (leads_to_the_agentd(fd)) {
+            connections++;
+            assert_true((fcntl(fd, F_GETFD) & FD_CLOEXEC) != 0);
+        }
+    assert_true(connections >= 1); /* the stream */
+    assert_int_equal(bw_run_end(run, BW_SUCCESS), BW_OK);
+    bw_client_close(program.client);
+}
+
 /* ---- loops and threads --------------------------------------------------------------------- */
 
 struct looped {
@@ -690,6 +754,35 @@ static void every_thread_may_look_at_a_run(void **state)
     bw_client_close(program.client);
 }
 
+struct stubborn {
+    struct program program;
+    atomic_int answers;
+};
+
+static void start_another(void *owner, const struct bw_answer *answer)
+{
+    struct stubborn *stubborn = owner;
+    assert_int_equal(answer->err, BW_ERR_OFFLINE);
+    if (atomic_fetch_add(&stubborn->answers, 1) < 3)
+        assert_int_equal(bw_run_start_then(stubborn->program.client, NULL, start_another, owner),
+                         BW_OK);
+}
+
+/* An agentd that accepts and never answers: who waits is told, when the client is closed, and told
+ * again when that makes it ask once more. */
+static void who_waits_is_told_that_the_client_was_closed(void **state)
+{
+    (void)state;
+    struct stubborn stubborn = {.answers = 0};
+    service_signal(&agentd, SIGSTOP);
+    program_open(&stubborn.program);
+    assert_int_equal(bw_run_start_then(stubborn.program.client, NULL, start_another, &stubborn),
+                     BW_OK);
+    bw_client_close(stubborn.program.client);
+    service_signal(&agentd, SIGCONT);
+    assert_int_equal(atomic_load(&stubborn.answers), 4);
+}
+
 static void a_client_that_is_closed_at_once_leaves_nothing(void **state)
 {
     (void)state;
@@ -724,9 +817,12 @@ int main(void)
         cmocka_unit_test(a_program_may_insist_on_an_agentd),
         cmocka_unit_test(a_run_that_was_taken_over_stops),
         cmocka_unit_test(runs_of_a_client_that_was_closed_are_found),
+        cmocka_unit_test(a_process_that_does_not_listen_is_ended),
+        cmocka_unit_test(no_connection_is_inherited_by_other_programs),
         cmocka_unit_test(all_of_it_on_the_callers_loop),
         cmocka_unit_test(many_threads_share_a_client),
         cmocka_unit_test(every_thread_may_look_at_a_run),
+        cmocka_unit_test(who_waits_is_told_that_the_client_was_closed),
         cmocka_unit_test(a_client_that_is_closed_at_once_leaves_nothing),
     };
     return cmocka_run_group_tests(tests, begin, end);
