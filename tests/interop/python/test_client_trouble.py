@@ -6,12 +6,14 @@ import asyncio
 import os
 import subprocess
 import sys
+import threading
 import uuid
 from typing import Any
 
 import pytest
 
 import brakewire
+from brakewire._wire import Caller
 from support.stack import Agentd, Stack, ask, until
 
 
@@ -42,7 +44,8 @@ async def test_a_restarted_agentd_is_told_of_the_runs_again(stack: Stack) -> Non
         await when(lambda: not client.is_connected)
         agentd.start()
         await when(lambda: all(seen(stack, run.run_id)["owner"] not in owners for run in runs))
-        assert all(run.epoch == 1 and not run.is_cancelled for run in runs) # the same life of it
+        await when(lambda: all(run.is_known for run in runs))
+        assert all(run.epoch == 1 and run.is_protected and not run.is_cancelled for run in runs) # the same life of it
         cancel(stack, runs[0].run_id)
         await soon(runs[0].cancelled.wait())
         assert not runs[1].is_cancelled
@@ -167,6 +170,36 @@ async def test_a_strict_client_wants_an_agentd(tmp_path: Any) -> None:
 def python(code: str, agentd: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", code], env={**os.environ, "BRAKEWIRE_AGENTD": agentd}, text=True,
                           capture_output=True, timeout=30)
+
+
+async def test_a_client_that_is_closed_leaves_no_threads(stack: Stack) -> None:
+    def threads() -> int:
+        return sum(thread.name in ("brakewire-events", "brakewire-keeper") for thread in threading.enumerate())
+
+    before = threads()
+    client = brakewire.Client(stack.agentds[0])
+    await (await brakewire.start(client=client, entry=True)).end()
+    await when(lambda: client.is_connected)
+    assert threads() == before + 2
+    client.close()
+    await when(lambda: threads() == before)
+    with pytest.raises(brakewire.BrakewireError, match="closed"):
+        await brakewire.start(client=client)
+
+
+async def test_who_gets_no_event_stream_is_told_so(stack: Stack, caplog: pytest.LogCaptureFixture) -> None:
+    with Agentd(stack, "full", max_clients="2").start() as agentd:
+        first = brakewire.Client(agentd.socket)
+        await brakewire.start(client=first, entry=True)
+        await when(lambda: first.is_connected)
+        another = Caller(agentd.socket, first.token).listen("/v1/events") # no room for a third one
+        second = brakewire.Client(agentd.socket)
+        run = await brakewire.start(client=second, entry=True)
+        await when(lambda: any("max_clients" in record.message for record in caplog.records))
+        another.close()
+        await when(lambda: second.is_connected)
+        assert sum("cancels do not arrive" in record.message for record in caplog.records) == 1
+        await run.end()
 
 
 EXITS = """

@@ -36,7 +36,8 @@ class BaseRun:
 
     @property
     def is_protected(self) -> bool:
-        """Whether a cancel from outside reaches it."""
+        """Whether its agentd promised, when it was registered, that a cancel from outside reaches it: not while Redis is
+        away, or below runs that nobody knows."""
         return self._state.is_protected
 
     @property

@@ -22,8 +22,8 @@ from collections.abc import Callable
 from typing import Any
 
 from ._run import Place, RunState
-from ._wire import CALL_S, Answer, Away, Caller, Stream, default_agentd
-from .errors import Cancel, Forked, Refused, Unavailable, refusal
+from ._wire import CALL_S, Answer, Away, Caller, Deaf, Stream, default_agentd
+from .errors import BrakewireError, Cancel, Forked, Refused, Unavailable, refusal
 
 log = logging.getLogger("brakewire")
 
@@ -36,6 +36,10 @@ AWAY_WAIT_S = 5.0
 DEADLINE_SLACK_S = 1.0
 """The agentd tells of a deadline first; we only where it cannot."""
 START_TRIES = 4
+REGISTER_TRIES = 3
+LINK_WAIT_S = 2.0
+"""What a run that was protected waits for a restarted agentd to find Redis, before it is registered without."""
+LINKED_FOR_S = 1.0
 
 
 class Pause:
@@ -112,10 +116,11 @@ class Client:
         self._stray: OrderedDict[str, RunState] = OrderedDict()  # to be registered, or their end to be said
         self._early: OrderedDict[str, dict[str, Any]] = OrderedDict()  # told before their start was answered
         self._deadlines: list[tuple[float, str]] = []
+        self._linked_at = 0.0  # when its agentd was last seen to have Redis, by time.monotonic()
         self._is_listening = False
         self._stream: Stream | None = None
         self._replica = ""  # of the open stream; empty: there is none
-        self._has_warned = False
+        self._has_warned = self._has_complained = self._is_closed = False
         _clients.add(self)
 
     @property
@@ -129,6 +134,16 @@ class Client:
         with self._changed:
             return list(self._runs)
 
+    def close(self) -> None:
+        """Ends its threads. Runs that live go on, and for the agentd their client is gone."""
+        with self._changed:
+            self._is_closed = True
+            self._changed.notify_all()
+            stream = self._stream
+        if stream is not None:
+            stream.hang_up()
+        _clients.discard(self)
+
     def forget(self) -> None:
         """In the child of a fork: while it held the stream open, the agentd would believe that the parent is there."""
         self.caller.forget()
@@ -140,6 +155,8 @@ class Client:
     def start(self, place: Place) -> RunState:
         if self.pid != os.getpid():
             raise Forked("this client belongs to the parent process: make one here")
+        if self._is_closed:
+            raise BrakewireError("this client is closed")
         self._be_there()
         run = RunState(self, place)
         key = place.idempotency_key or uuid.uuid4().hex
@@ -211,13 +228,15 @@ class Client:
         one that does not know it. Raises Away, or the Refused of that registration."""
         until = time.monotonic() + AWAY_WAIT_S
         pause = Pause()
+        tries = 0
         while True:
             try:
                 if run.replica == "" and not self.register(run):
                     raise run.refused or Away("the run is not registered")
                 whole = body if what == "cancel" else {"epoch": run.epoch, **body}
                 answer = self.caller.call("POST", f"/v1/runs/{run.run_id}/{what}", whole, timeout=timeout or CALL_S)
-                if answer.status not in (401, 404) or time.monotonic() >= until:
+                tries += 1
+                if answer.status not in (401, 404) or tries == REGISTER_TRIES:
                     return answer
                 run.replica = ""
             except Away:
@@ -230,6 +249,8 @@ class Client:
         with run.registering:
             if run.replica or run.refused is not None:
                 return run.refused is None
+            if run.is_protected:
+                self._wait_for_link()
             answer = self.caller.call("POST", "/v1/runs", run.body())
             if answer.is_good:
                 was_alone = run.epoch == 0
@@ -243,6 +264,16 @@ class Client:
                 raise Away(str(trouble))
             run.refuse(trouble)
             return False
+
+    def _wait_for_link(self) -> None:
+        until = time.monotonic() + LINK_WAIT_S
+        pause = Pause(most=0.1)
+        while self._linked_at + LINKED_FOR_S < time.monotonic() < until:
+            redis = self.caller.call("GET", "/v1/version").json().get("redis")
+            if isinstance(redis, dict) and redis.get("linked"):
+                self._linked_at = time.monotonic()
+            else:
+                time.sleep(pause.take())
 
     def _say_links(self, run: RunState) -> None:
         for link in run.links_waiting():
@@ -313,10 +344,11 @@ class Client:
 
     def _listen(self) -> None:
         pause = Pause()
-        while True:
+        while not self._is_closed:
             try:
                 stream = self.caller.listen("/v1/events")
-            except Away:
+            except Away as why:
+                self._complain(why)
                 time.sleep(pause.take())
                 continue
             self._stream = stream
@@ -334,8 +366,13 @@ class Client:
                 self._stream = None
                 stream.close()
                 with self._changed:
-                    self._replica = ""
+                    self._replica, self._linked_at = "", 0.0
             time.sleep(pause.take())
+
+    def _complain(self, why: Away) -> None:
+        if isinstance(why, Deaf) and not self._has_complained:
+            log.warning("cancels do not arrive: %s", why)
+        self._has_complained = isinstance(why, Deaf)
 
     def _connected(self) -> None:
         answer = self.caller.call("GET", "/v1/version").json()
@@ -372,27 +409,27 @@ class Client:
 
     def _keep(self) -> None:
         pause = Pause()
-        while True:
+        while not self._is_closed:
             with self._changed:
-                while not self._has_work():
+                if not self._has_work():
                     self._changed.wait(self._next_deadline())
                 late = self._take_late()
                 run = next(iter(self._stray.values()), None) if self._replica else None
             for one in late:
                 one.deliver(Cancel("", one.run_id, one.root, reason="deadline", by="client"))
-            if run is None:
-                continue
             try:
-                self._care(run)
+                if run is not None:
+                    self._care(run)
                 pause.reset()
             except Away:
                 with self._changed:
-                    if run.run_id in self._stray:
+                    if run is not None and run.run_id in self._stray:
                         self._stray.move_to_end(run.run_id)
                 time.sleep(pause.take())
             except Exception:
-                log.exception("run %s cannot be registered", run.run_id)
-                self._drop(run)
+                log.exception("the runs of this process cannot be kept registered")
+                if run is not None:
+                    self._drop(run)
 
     def _has_work(self) -> bool:
         return bool(self._replica and self._stray) or self._next_deadline() == 0

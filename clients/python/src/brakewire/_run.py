@@ -169,6 +169,8 @@ class RunState:
         """Whether it is cancelled. The first who is told yes has, by that, acknowledged it."""
         if not self.told.is_set():
             return False
+        if self.client.pid != os.getpid():
+            return True  # in the child of a fork, where our locks may be held for ever
         with self.lock:
             is_first, self._acked = not self._acked, True
         if is_first and self.epoch and self.ending is None and self.refused is None:

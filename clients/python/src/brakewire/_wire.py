@@ -26,6 +26,10 @@ class Away(Exception):
     """Nobody answers: no socket, nobody behind it, or a connection that broke."""
 
 
+class Deaf(Away):
+    """Somebody answers, but gives no event stream: cancels do not arrive."""
+
+
 def default_agentd() -> str:
     """$BRAKEWIRE_AGENTD, else the system's agentd, else the user's: as brakectl looks for it."""
     named = os.environ.get("BRAKEWIRE_AGENTD")
@@ -161,7 +165,10 @@ class Caller:
             sock = connection.sock
             response = connection.getresponse()
             if response.status != 200:
-                raise http.client.HTTPException(f"no event stream: status {response.status}")
+                raise Deaf(f"{self.where} gives no event stream: {response.status} {response.read(500)!r}")
+        except Deaf:
+            connection.close()
+            raise
         except (OSError, http.client.HTTPException) as trouble:
             connection.close()
             raise _away(self.where, trouble) from trouble
@@ -176,6 +183,13 @@ class Stream:
         self._connection = connection
         self._sock = sock
         self._response = response
+
+    def hang_up(self) -> None:
+        """From another thread than the one that reads, which then finds the stream at its end."""
+        try:
+            self._sock.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass  # it is at its end already
 
     def close(self) -> None:
         self._response.close()
