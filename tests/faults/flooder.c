@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -35,7 +36,8 @@ struct crowd {
     unsigned count;
     struct member *member;
     uint64_t number; /* of the next run or token */
-    int ready;       /* closed when everybody has come once */
+    struct flood_counts *counts;
+    int ready; /* closed when everybody has come once */
     unsigned came;
 };
 
@@ -127,11 +129,12 @@ static int dial_unix(const struct crowd *crowd)
     return -1;
 }
 
-static void leave(struct member *member)
+/* A refused start ends the connection: who is counted comes again at once. */
+static void leave(const struct crowd *crowd, struct member *member)
 {
     if (member->fd >= 0)
         close(member->fd);
-    *member = (struct member){.fd = -1, .due = now_ms() + PAUSE_MS};
+    *member = (struct member){.fd = -1, .due = now_ms() + (crowd->counts == NULL ? PAUSE_MS : 0)};
 }
 
 static void say(struct crowd *crowd, struct member *member)
@@ -139,7 +142,7 @@ static void say(struct crowd *crowd, struct member *member)
     static char text[TEXT_MAX];
     size_t len = text_of(crowd, text);
     if (len > 0 && send(member->fd, text, len, MSG_NOSIGNAL) < 0 && errno != EAGAIN)
-        leave(member);
+        leave(crowd, member);
 }
 
 /* It is connected: from now on only what comes is of interest, or more room for a body. */
@@ -165,14 +168,33 @@ static void come(struct crowd *crowd, struct member *member)
         epoll_ctl(crowd->epoll, EPOLL_CTL_ADD, fd, &event);
 }
 
-static void push_body(struct member *member)
+static void push_body(const struct crowd *crowd, struct member *member)
 {
     static const char zeros[PIECE];
     ssize_t sent = send(member->fd, zeros, sizeof zeros, MSG_NOSIGNAL);
     if (sent < 0 && errno != EAGAIN)
-        leave(member);
+        leave(crowd, member);
     else if (sent > 0)
         member->sent += (uint64_t)sent;
+}
+
+/* False: that was the rest of an answer; perhaps the next one begins behind it. */
+static bool count_answer(struct crowd *crowd, const char *bytes, size_t len)
+{
+    static const char start[] = "HTTP/1.1 ";
+    const char *at = memmem(bytes, len, start, sizeof start - 1);
+    if (at == NULL || at + sizeof start + 2 > bytes + len)
+        return false;
+    const char *status = at + sizeof start - 1;
+    if (crowd->counts == NULL)
+        return true;
+    if (memcmp(status, "201", 3) == 0)
+        atomic_fetch_add(&crowd->counts->accepted, 1);
+    else if (memcmp(status, "429", 3) == 0)
+        atomic_fetch_add(&crowd->counts->refused, 1);
+    else
+        atomic_fetch_add(&crowd->counts->strange, 1);
+    return true;
 }
 
 /* Nothing is read while it floods with streams; what else is answered ends in the bin. */
@@ -182,21 +204,24 @@ static void serve(struct crowd *crowd, struct member *member, uint32_t events)
     if ((events & EPOLLIN) != 0 && crowd->kind != FLOOD_STREAMS) {
         ssize_t len = recv(member->fd, bin, sizeof bin, 0);
         if (len == 0 || (len < 0 && errno != EAGAIN)) {
-            leave(member);
+            leave(crowd, member);
             return;
         }
-        if (len > 0 && crowd->kind == FLOOD_STARTS)
+        if (len > 0 && crowd->kind == FLOOD_STARTS && count_answer(crowd, bin, (size_t)len)) {
+            member->due = now_ms() + PAUSE_MS;
             say(crowd, member);
+        }
     }
     if (member->fd >= 0 && (events & (EPOLLHUP | EPOLLERR | EPOLLRDHUP)) != 0)
-        leave(member);
+        leave(crowd, member);
     else if (member->fd >= 0 && (events & EPOLLOUT) != 0 && !member->has_spoken)
         begin_to_speak(crowd, member);
     else if (member->fd >= 0 && (events & EPOLLOUT) != 0)
-        push_body(member);
+        push_body(crowd, member);
 }
 
-/* Who is away comes back; who is slow says the next byte. */
+/* Who is away comes back; who is slow says the next byte; who has waited for an answer for so long
+ * has perhaps overlooked it, and asks for the next run. */
 static void walk(struct crowd *crowd)
 {
     int64_t now = now_ms();
@@ -207,11 +232,13 @@ static void walk(struct crowd *crowd)
         member->due = now + PAUSE_MS;
         if (member->fd < 0)
             come(crowd, member);
+        else if (crowd->kind == FLOOD_STARTS && member->has_spoken)
+            say(crowd, member);
         else if (crowd->kind == FLOOD_SLOW) {
             char byte = member->sent < sizeof slow_text - 1 ? slow_text[member->sent] : 'x';
             member->sent++;
             if (send(member->fd, &byte, 1, MSG_NOSIGNAL) < 0 && errno != EAGAIN)
-                leave(member);
+                leave(crowd, member);
         }
     }
 }
@@ -238,7 +265,7 @@ static _Noreturn void flood(struct crowd *crowd)
 }
 
 /* Behind everybody else on the CPU: what is measured is what the daemon lets the crowd do, not how
- * two CPUs are shared by three busy programs. */
+ * two CPUs are shared by three busy programs, and by what else the machine has to do. */
 static _Noreturn void become_crowd(struct crowd *crowd, pid_t parent)
 {
     enum { NICE = 10 };
@@ -252,13 +279,27 @@ static _Noreturn void become_crowd(struct crowd *crowd, pid_t parent)
     flood(crowd);
 }
 
-pid_t flooder_start(const char *where, enum flood_kind kind, unsigned connections)
+struct flood_counts *flood_counts_new(void)
+{
+    void *shared = mmap(NULL, sizeof(struct flood_counts), PROT_READ | PROT_WRITE,
+                        MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    return shared != MAP_FAILED ? shared : NULL;
+}
+
+unsigned long long flood_answers(const struct flood_counts *counts)
+{
+    return counts->accepted + counts->refused + counts->strange;
+}
+
+pid_t flooder_start(const char *where, enum flood_kind kind, unsigned connections,
+                    struct flood_counts *counts)
 {
     int ready[2];
     char nothing;
     if (pipe2(ready, O_CLOEXEC) != 0)
         return -1;
-    struct crowd crowd = {.where = where, .kind = kind, .count = connections, .ready = ready[1]};
+    struct crowd crowd = {
+        .where = where, .kind = kind, .count = connections, .ready = ready[1], .counts = counts};
     pid_t parent = getpid(), pid = fork();
     if (pid == 0)
         become_crowd(&crowd, parent);

@@ -3,6 +3,7 @@
 #ifndef FAULTS_FLOODER_H
 #define FAULTS_FLOODER_H
 
+#include <stdatomic.h>
 #include <sys/types.h>
 
 enum flood_kind {
@@ -15,9 +16,19 @@ enum flood_kind {
     FLOOD_STREAMS, /* opens event streams with a token of its own each, and reads nothing */
 };
 
-/* where: "unix:PATH" or "127.0.0.1:PORT". Returns when everybody has come once; -1: no process. It
- * dies with the caller. */
-pid_t flooder_start(const char *where, enum flood_kind kind, unsigned connections);
+/* What FLOOD_STARTS was answered, counted by the crowd while it goes on. */
+struct flood_counts {
+    _Atomic unsigned long long accepted, refused, strange; /* 201; 429; anything else */
+};
+
+/* Shared with the crowds that are started later; NULL: no memory. Never given back. */
+struct flood_counts *flood_counts_new(void);
+unsigned long long flood_answers(const struct flood_counts *counts);
+
+/* where: "unix:PATH" or "127.0.0.1:PORT". counts: may be NULL. Returns when everybody has come
+ * once; -1: no process. It dies with the caller. */
+pid_t flooder_start(const char *where, enum flood_kind kind, unsigned connections,
+                    struct flood_counts *counts);
 void flooder_end(pid_t pid);
 
 #endif
