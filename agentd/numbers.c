@@ -23,6 +23,11 @@ void numbers_init(struct numbers *numbers)
                  run_state_name((enum run_state)i));
         numbers->runs[i].labels = numbers->run_label[i];
     }
+    for (int i = 0; i < REMOTE_OUTCOME_COUNT; i++) {
+        snprintf(numbers->remote_label[i], NUMBERS_LABEL_MAX, "outcome=\"%s\"",
+                 remote_outcome_name((enum remote_outcome)i));
+        numbers->remote[i].labels = numbers->remote_label[i];
+    }
     for (int i = 0; i < PROBLEM_COUNT; i++) {
         snprintf(numbers->refused_label[i], NUMBERS_LABEL_MAX, "code=\"%s\"",
                  problem_code((enum problem)i));
@@ -34,6 +39,11 @@ void numbers_note_durability(struct numbers *numbers, const struct cancel_result
 {
     if (result->not_durable != NULL)
         metric_add(&numbers->not_durable, 1);
+}
+
+void numbers_note_remote(struct numbers *numbers, enum remote_outcome outcome)
+{
+    metric_add(&numbers->remote[outcome], 1);
 }
 
 void numbers_count(struct numbers *numbers, const struct agent_effect *effect,
@@ -123,6 +133,9 @@ void numbers_print(struct numbers *numbers, const struct agent *agent, struct in
         {"brakewire_unreadable_cancels_total",
          "Cancels, published or stored, of a version not spoken here: obeyed all the same.",
          METRIC_COUNTER, &numbers->unreadable, 1},
+        {"brakewire_remote_cancels_total",
+         "Other programs asked to cancel, sent and then by what came of it.", METRIC_COUNTER,
+         numbers->remote, REMOTE_OUTCOME_COUNT},
         {"brakewire_observed_total", "Runs that mode observe would have stopped.", METRIC_COUNTER,
          &numbers->observed, 1},
         {"brakewire_late_total", "Runs found below a cancel that they should not have outlived.",

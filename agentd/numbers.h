@@ -16,6 +16,8 @@ struct numbers {
     struct metric_series unresponsive, link_up, moved, isolated, quarantined, reconcile_found,
         observed, late;
     struct metric_series not_durable, unreadable, build;
+    struct metric_series remote[REMOTE_OUTCOME_COUNT];
+    char remote_label[REMOTE_OUTCOME_COUNT][NUMBERS_LABEL_MAX];
     char run_label[RUN_STATE_COUNT][NUMBERS_LABEL_MAX];
     char refused_label[PROBLEM_COUNT][NUMBERS_LABEL_MAX];
 };
@@ -26,6 +28,8 @@ void numbers_note_durability(struct numbers *numbers, const struct cancel_result
 /* A DO_COUNT. source: of what the agent was looking at, should that be malformed. */
 void numbers_count(struct numbers *numbers, const struct agent_effect *effect,
                    enum malformed_source source);
+/* What came of asking another program to cancel. */
+void numbers_note_remote(struct numbers *numbers, enum remote_outcome outcome);
 /* The gauges are read off the agent. */
 void numbers_print(struct numbers *numbers, const struct agent *agent, struct instant now,
                    struct buf *out);

@@ -14,6 +14,7 @@ static void on_answered(void *owner, const struct remote_name *name, enum remote
              "run=%s%s%s outcome=%s%s%s%s", name->run, name->link[0] != '\0' ? " link=" : "",
              name->link, remote_outcome_name(outcome), why != NULL ? " because=\"" : "",
              why != NULL ? why : "", why != NULL ? "\"" : "");
+    numbers_note_remote(&d->numbers, outcome);
     feed_soon(d, (struct agent_event){.kind = AGENT_REMOTE_ANSWERED,
                                       .run = str_of(name->run),
                                       .text = str_of(name->link),

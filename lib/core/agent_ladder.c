@@ -338,6 +338,8 @@ void ladder_remote_answered(struct agent *agent, struct agent_run *run,
         if (is_current)
             agent_failed(agent, run, event->outcome);
         break;
+    case REMOTE_OUTCOME_COUNT:
+        break;
     }
 }
 

@@ -11,7 +11,7 @@ const char *remote_outcome_name(enum remote_outcome outcome)
         [REMOTE_REFUSED] = "refused",     [REMOTE_SILENT] = "silent",
         [REMOTE_UNREACHED] = "unreached",
     };
-    assert((int)outcome >= 0 && outcome <= REMOTE_UNREACHED);
+    assert((int)outcome >= 0 && outcome < REMOTE_OUTCOME_COUNT);
     return names[outcome];
 }
 

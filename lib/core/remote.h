@@ -17,7 +17,8 @@ enum remote_outcome {
     REMOTE_NOT_HERE,  /* it knows no such work */
     REMOTE_REFUSED,   /* it cannot or will not; asking again helps little */
     REMOTE_SILENT,    /* no answer in time: it may have heard it */
-    REMOTE_UNREACHED  /* nobody there, or too busy: ask again */
+    REMOTE_UNREACHED, /* nobody there, or too busy: ask again */
+    REMOTE_OUTCOME_COUNT
 };
 const char *remote_outcome_name(enum remote_outcome outcome); /* a word for the log */
 

@@ -252,7 +252,7 @@ static void remote_answers(struct story *story)
                               .run = (how & 8) != 0 ? next_id(story) : story->asked.run,
                               .text = (how & 16) != 0 ? STR("x") : str_of(story->asked.link),
                               .token = story->asked.token ^ (how >> 5),
-                              .outcome = (enum remote_outcome)(how % (REMOTE_UNREACHED + 1))});
+                              .outcome = (enum remote_outcome)(how % (REMOTE_OUTCOME_COUNT))});
 }
 
 static struct agent *make_agent(unsigned mode)

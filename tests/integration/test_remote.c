@@ -9,6 +9,7 @@
 /* last: cmocka wants the headers above */
 #include <cmocka.h>
 
+#include "io/http_client.h"
 #include "support/scripted_agent.h"
 #include "support/sidecar.h"
 
@@ -93,6 +94,21 @@ static bool has_flag(const struct started *run, const char *flag)
     return is_there;
 }
 
+static void expect_metric(const char *line)
+{
+    struct http_client *client = NULL;
+    struct buf text = {0};
+    long status = 0;
+    const char *why = NULL;
+    struct http_call call = {.method = "GET", .path = "/metrics"};
+    assert_int_equal(http_client_new(agentd.where, NULL, &client), ERR_OK);
+    assert_int_equal(http_client_call(client, &call, &status, &text, &why), ERR_OK);
+    if (strstr(text.bytes, line) == NULL)
+        fail_msg("no '%s' in: %s", line, text.bytes);
+    buf_fini(&text);
+    http_client_free(client);
+}
+
 /* ---- stop targets -------------------------------------------------------------------------- */
 static void what_an_agent_says_is_not_taken_for_its_end(void **state)
 {
@@ -111,6 +127,8 @@ static void what_an_agent_says_is_not_taken_for_its_end(void **state)
     sidecar_wait_for_state(&agentd, &run, "cancelled");
     assert_true(service_logged(&agentd, "outcome=cancelled"));
     assert_false(service_logged(&agentd, "a b")); /* headers may be secrets */
+    expect_metric("\nbrakewire_remote_cancels_total{outcome=\"sent\"} 1\n");
+    expect_metric("\nbrakewire_remote_cancels_total{outcome=\"cancelled\"} 1\n");
 }
 
 static void who_hangs_is_left_for_the_next_target(void **state)
