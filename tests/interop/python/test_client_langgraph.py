@@ -39,10 +39,10 @@ def agentd(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def graph_of(nodes: dict[str, Node], checkpointer: Any = None, name: str = "agent", **more: Any) -> Any:
     """One node after the other."""
-    builder = StateGraph(State)
+    builder: Any = StateGraph(State)
     before = START
     for title, node in nodes.items():
-        builder.add_node(title, node, **more) # type: ignore[call-overload]
+        builder.add_node(title, node, **more)
         builder.add_edge(before, title)
         before = title
     builder.add_edge(before, END)
@@ -331,7 +331,7 @@ async def test_nothing_is_written_after_the_cancel_of_an_async_graph(
             return {"done": ["too late"]} # a node that swallows its cancel, and goes on
         return {"done": []}
 
-    builder = StateGraph(State)
+    builder: Any = StateGraph(State)
     for name, node in (("first", first), ("quick", quick), ("cleans_up", cleans_up)):
         builder.add_node(name, node)
     builder.add_edge(START, "first")

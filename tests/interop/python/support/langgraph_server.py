@@ -11,17 +11,17 @@ import subprocess
 import sys
 import tempfile
 
-from .stack import ask, until
+from .stack import SOURCE, ask, until
 
 
 class Replica:
-    def __init__(self, agentd: str) -> None:
+    def __init__(self, agentd: str, graph_file: str = "langgraph_graph.py") -> None:
         self.folder = tempfile.mkdtemp(prefix="bw-")
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         self.url = f"http://127.0.0.1:{port}"
-        graph = pathlib.Path(__file__).with_name("langgraph_graph.py")
+        graph = pathlib.Path(__file__).with_name(graph_file)
         run = "import json, sys; from langgraph_api.cli import run_server; run_server(**json.loads(sys.argv[1]))"
         options = {
             "host": "127.0.0.1", "port": port, "reload": False, "open_browser": False,
@@ -30,7 +30,8 @@ class Replica:
         self.log = open(f"{self.folder}/log", "wb")
         self.process = subprocess.Popen(
             [sys.executable, "-c", run, json.dumps(options)], cwd=self.folder, stdin=subprocess.PIPE,
-            stdout=self.log, stderr=self.log, env={**os.environ, "AGENTD": agentd, "OWN_URL": self.url, "PYTHONPATH": str(graph.parents[1])},
+            stdout=self.log, stderr=self.log, env={**os.environ, "AGENTD": agentd, "BRAKEWIRE_AGENTD": agentd, "OWN_URL": self.url,
+                 "PYTHONPATH": f"{graph.parents[1]}:{SOURCE / 'clients/python/src'}"},
         )
 
     def wait(self) -> Replica:
