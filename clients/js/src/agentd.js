@@ -8,6 +8,8 @@ import { posix } from 'node:path'
 import { unobserved } from './current.js'
 
 const CALLS_AT_ONCE = 32
+/* It answers at once, or when it has given up on a Redis that hangs (two PINGs of 3 s). */
+const CALL_MS = 15_000
 const BUSY_TRIES = 100
 const ANSWER_MAX_BYTES = 64 * 1024 * 1024
 const EVENT_MAX_CHARS = 64 * 1024
@@ -42,15 +44,19 @@ export class Unreachable extends Error {
   }
 }
 
+class Silence extends Error {}
+
 export class Agentd {
   #find
   #token
+  #timeoutMs
   #sockets = new http.Agent({ keepAlive: true, maxSockets: CALLS_AT_ONCE })
 
   /* where: as findAgentd() answers; undefined: looked for anew at each connection. */
-  constructor({ where, token }) {
+  constructor({ where, token, timeoutMs = CALL_MS }) {
     this.#find = where === undefined ? () => findAgentd() : () => where
     this.#token = token
+    this.#timeoutMs = timeoutMs
     addressOf(this.where)
   }
 
@@ -63,11 +69,11 @@ export class Agentd {
     return unobserved(() => http.request({ ...addressOf(this.where), method, path, agent, headers: named }))
   }
 
-  /* -> { status, json, retryAfterMs }; throws Unreachable. */
-  async call(method, path, body, { headers, timeoutMs = 15_000 } = {}) {
+  /* -> { status, json, retryAfterMs }; throws Unreachable. waitMs: what the call itself waits for. */
+  async call(method, path, body, { headers, waitMs = 0 } = {}) {
     for (let tries = 0; ; tries++) {
       try {
-        return await this.#once(method, path, body, headers, timeoutMs)
+        return await this.#once(method, path, body, headers, this.#timeoutMs + waitMs)
       } catch (error) {
         /* It was closed for being idle, just as we took it up again. */
         if (tries === 0 && error.wasIdle) continue
@@ -84,10 +90,11 @@ export class Agentd {
       const about = bytes && { 'content-type': 'application/json', 'content-length': bytes.length }
       const request = this.#request(method, path, { ...about, ...headers }, this.#sockets)
       let hadConnection = false
-      const timer = setTimeout(() => request.destroy(new Error(`no answer within ${timeoutMs} ms`)), timeoutMs)
+      const timer = setTimeout(() => request.destroy(new Silence(`no answer within ${timeoutMs} ms`)), timeoutMs)
       const fail = (cause) => {
         clearTimeout(timer)
         const error = new Unreachable(cause, hadConnection)
+        error.isSilence = cause instanceof Silence
         error.wasIdle = request.reusedSocket && ['ECONNRESET', 'EPIPE'].includes(cause.code)
         reject(error)
       }

@@ -9,6 +9,7 @@ import { append } from './context.js'
 import { inRun } from './current.js'
 import { BrakewireError, CancelledError, errorOfAnswer, UnavailableError } from './errors.js'
 import { Run } from './run.js'
+import { tell } from './tell.js'
 import { fromWire, toWire } from './words.js'
 
 const AGAIN_FIRST_MS = 50
@@ -51,12 +52,13 @@ export class Client extends EventEmitter {
   token
 
   /* agentd: path of its socket or http://HOST:PORT (as brakectl finds it); token: the secret by which
-   * an agentd knows this client, 16 to 256 characters, for who adopts runs of an earlier process. */
-  constructor({ agentd, token = randomBytes(24).toString('base64url'), strict = false } = {}) {
+   * an agentd knows this client, 16 to 256 characters, for who adopts runs of an earlier process;
+   * timeoutMs: after so long without an answer an agentd is as good as away. */
+  constructor({ agentd, token = randomBytes(24).toString('base64url'), strict = false, timeoutMs } = {}) {
     super()
     this.token = token
     this.strict = strict
-    this.#agentd = new Agentd({ where: agentd, token })
+    this.#agentd = new Agentd({ where: agentd, token, timeoutMs })
   }
 
   get agentd() {
@@ -96,7 +98,7 @@ export class Client extends EventEmitter {
       } catch (error) {
         if (!(error instanceof Unreachable)) throw error
         trouble = error
-        if (!error.hadConnection) break
+        if (!error.hadConnection || error.isSilence) break
       }
     }
     if (!(trouble instanceof Unreachable)) throw trouble
@@ -290,7 +292,7 @@ export class Client extends EventEmitter {
     if (!isUp) for (const run of this.#runs.values()) run._unreachable()
     for (const wake of this.#upWaiters) wake()
     this.#upWaiters.clear()
-    this.emit(isUp ? 'connected' : 'disconnected')
+    tell(this, isUp ? 'connected' : 'disconnected')
   }
 
   /* Waits, and keeps the process alive for it: somebody awaits an answer. */
@@ -404,7 +406,7 @@ export class Client extends EventEmitter {
     else if (code === 'over' || code === 'fenced' || code === 'conflict')
       run._cancel({ reason: code === 'over' ? `over:${error.problem.state}` : 'fenced', by: 'agentd' })
     else if (code === 'unavailable' || code === 'unknown_outcome' || code === 'overloaded') return false
-    else this.emit('refused', run, error)
+    else this.#notTaken(run, error)
     return true
   }
 
@@ -417,6 +419,13 @@ export class Client extends EventEmitter {
       if (!isLater) this.#unsaid.splice(this.#unsaid.indexOf(unsaid), 1)
     }
     return this.#unsaid.length === 0
+  }
+
+  #notTaken(run, error) {
+    if (this.listenerCount('refused') > 0) return tell(this, 'refused', run, error)
+    process.emitWarning(`${error.message}: it goes on, but cannot be cancelled from outside`, {
+      type: 'BrakewireWarning', code: 'BRAKEWIRE_REFUSED',
+    })
   }
 
   async #payEnd({ run, state }, listed) {
@@ -458,9 +467,7 @@ const isStranger = (answer) => answer.status === 401 || answer.json?.code === 'n
 const isHalfSaid = (answer, includeSelf) => includeSelf === false && answer.json?.pending === true
 
 /* A wait is answered when it is true, or when its time is over. */
-const cancelTimes = ({ wait = 'none', timeoutMs = 10_000 }) => ({
-  timeoutMs: 15_000 + (wait === 'none' ? 0 : timeoutMs),
-})
+const cancelTimes = ({ wait = 'none', timeoutMs = 10_000 }) => ({ waitMs: wait === 'none' ? 0 : timeoutMs })
 
 function endOf(run, state, answer) {
   if (answer.status < 300) return fromWire({ state, ...answer.json })

@@ -146,12 +146,14 @@ export interface ConnectOptions {
   token?: string
   /** start() throws where no agentd answers, instead of a warning. */
   strict?: boolean
+  /** After so long without an answer an agentd is as good as away (15,000). */
+  timeoutMs?: number
 }
 
 export interface ClientEvents {
   connected: []
   disconnected: []
-  /** A live run could not be registered again, and is not protected. */
+  /** A live run could not be registered again, and is not protected; a warning, where nobody listens. */
   refused: [run: Run, error: BrakewireError]
 }
 

@@ -3,6 +3,7 @@ import { EventEmitter, setMaxListeners } from 'node:events'
 
 import { format, merge, toEnvironment, toHeaders } from './context.js'
 import { BrakewireError, CancelledError, errorOfAnswer, FencedError, FrozenError, UnavailableError } from './errors.js'
+import { tell } from './tell.js'
 import { fromWire, toWire } from './words.js'
 
 const TIMER_MAX_MS = 2 ** 31 - 1
@@ -121,7 +122,7 @@ export class Run extends EventEmitter {
   #setProtected(isProtected) {
     const before = this.isProtected
     this.isProtected = isProtected
-    if (before !== isProtected) this.emit(isProtected ? 'protected' : 'unprotected')
+    if (before !== isProtected) tell(this, isProtected ? 'protected' : 'unprotected')
   }
 
   _unreachable() {
@@ -135,13 +136,7 @@ export class Run extends EventEmitter {
     this.state = 'stopping'
     clearTimeout(this.#deadlineTimer)
     this.#abort.abort(error)
-    try {
-      this.emit('cancel', error)
-    } catch (fault) {
-      queueMicrotask(() => {
-        throw fault // the listener's: it must not keep others from being told
-      })
-    }
+    tell(this, 'cancel', error)
     if (this.#ending !== undefined) return // a listener was quick
     if (this.#autoAck && this.#isKnown && cancel.cancel_id !== undefined)
       this.ack('acknowledged').catch(() => {}) // a lost one costs nothing but its place in the story

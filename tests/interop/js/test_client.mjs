@@ -112,7 +112,7 @@ test('the context goes where it is sent, and an entry begins a tree of its own',
   const sent = run.headers(new Headers({ accept: 'a/b', baggage: 'k=v,brakewire=1.old' }))
   assert.match(sent.baggage, new RegExp(`^brakewire=1\\.${run.runId},brakewire-ttl=\\d+,k=v,userId=alice;p=1$`))
   assert.equal(sent.accept, 'a/b')
-  assert.equal(run.environment({ PATH: '/bin', BRAKEWIRE_RUN_ID: 'x' }).BAGGAGE, run.baggage)
+  assert.equal(parse(run.environment({ PATH: '/bin', BRAKEWIRE_RUN_ID: 'x' }).BAGGAGE).path, run.runId)
 
   const child = await client().start({ baggage: run.baggage })
   assert.ok(child.deadlineMs <= 60000)
@@ -140,6 +140,17 @@ test('the same key is the same run, and so is the same id', async () => {
   await assert.rejects(client().start({ runId: c.runId }), ConflictError)
   await Promise.all([a.end(), c.end()])
   await assert.rejects(one.start({ runId: c.runId }), (error) => error.code === 'over')
+})
+
+test('a run can supersede those of its thread, or give way', async () => {
+  const threadId = `thread-${crypto.randomUUID()}`
+  const one = client()
+  const first = await one.start({ threadId })
+  await assert.rejects(client().start({ threadId, multitaskStrategy: 'reject' }), ConflictError)
+  const second = await one.start({ threadId, multitaskStrategy: 'interrupt' })
+  await aborted(first)
+  assert.match(first.signal.reason.reason, new RegExp(`superseded by run ${second.runId}`))
+  await Promise.all([first.end('cancelled'), second.end()])
 })
 
 test('a later life fences the one before it', async () => {

@@ -37,7 +37,8 @@ test('after a kill the runs are registered again, and a cancel given meanwhile i
   const agentd = await startAgentd(stack)
   const one = client({ agentd: agentd.socket })
   const told = await one.start({ agent: 'told' })
-  const untold = await one.start({ agent: 'untold' })
+  const untold = await one.start({ agent: 'untold', threadId: 'busy-too', multitaskStrategy: 'interrupt' })
+  const beside = await client({ agentd: stack.agentds[0] }).start({ threadId: 'busy-too' })
   const ended = await one.start({ agent: 'ended meanwhile' })
   const child = await one.start({ agent: 'child', parent: untold })
 
@@ -53,7 +54,9 @@ test('after a kill the runs are registered again, and a cancel given meanwhile i
   await aborted(told)
   assert.equal(told.signal.reason.reason, 'while nobody heard')
   await until(() => untold.isProtected && child.isProtected)
-  assert.equal((await look(untold.runId)).epoch, 1, 'the same life, not a new one')
+  assert.equal((await look(untold.runId)).epoch, 1, 'the same life, not a new one, and not rejected')
+  assert.ok(!beside.signal.aborted, 'a run of its thread that came later goes on')
+  await beside.end()
   await until(async () => (await look(ended.runId)).state === 'success')
   assert.ok(!untold.signal.aborted && !child.signal.aborted)
   await cancel(untold.runId, { reason: 'later' })
@@ -135,6 +138,42 @@ test('without an agentd a signed context goes on as it came', async () => {
   assert.equal(run.baggage, 'brakewire=1.root.x~k1~6l_0m2CSFZbycYXYJKJtcp,a=b')
   assert.equal(run.root, 'root')
   stop()
+})
+
+test('an agentd that is frozen is as good as away, and found again', async () => {
+  const { seen, stop } = warnings()
+  const agentd = await startAgentd(stack)
+  const one = client({ agentd: agentd.socket, timeoutMs: 500 })
+  const before = await one.start({ agent: 'before' })
+  agentd.signal('SIGSTOP')
+  const asked = performance.now()
+  const run = await one.start({ agent: 'meanwhile' })
+  assert.ok(performance.now() - asked < 1500, 'it is not asked again and again')
+  assert.ok(!run.isKnown && before.isKnown)
+  await until(() => seen.length > 0)
+  stop()
+  agentd.signal('SIGCONT')
+  await agentd.kill()
+  const again = await startAgentd(stack, { socket: agentd.socket })
+  await until(() => run.isProtected && before.isProtected)
+  await Promise.all([run.end(), before.end()])
+  await again.stop()
+})
+
+test('a listener that throws keeps nobody from being told', async () => {
+  const { out, code } = await program(
+    `import { start } from 'brakewire'
+     process.on('uncaughtException', (error) => console.log(error.message))
+     const top = await start({ agent: 'top' })
+     const runs = await Promise.all([1, 2, 3].map(() => start({ parent: top })))
+     for (const run of runs) run.on('cancel', () => { throw new Error('mine') })
+     await top.cancelChildren({ reason: 'enough' })
+     for (const run of runs) if (!run.signal.aborted) await new Promise((done) => run.signal.addEventListener('abort', done))
+     await Promise.all(runs.map((run) => run.end('cancelled')))
+     await top.end()`,
+    { BRAKEWIRE_AGENTD: stack.agentds[0] },
+  )
+  assert.deepEqual([out, code], ['mine\nmine\nmine\n', 0])
 })
 
 test('who is strict gets an error instead', async () => {

@@ -40,7 +40,7 @@ export async function startStack({ agentds = 1, environment = {} } = {}) {
 }
 
 /** An agentd beside those of the stack, which may be killed: brakectl ends a stack that loses one.
- *  → { socket, kill() (SIGKILL), stop() }; `socket`: a path to be used again after a kill;
+ *  → { socket, kill() (SIGKILL), stop(), signal(name) }; `socket`: a path to be used again after a kill;
  *  `ready: false`: it has no Redis, and need only answer. */
 export async function startAgentd(stack, { socket = join(stack.folder, `own-${++others}.sock`), environment = {}, ready = true } = {}) {
   const program = spawn(
@@ -62,7 +62,7 @@ export async function startAgentd(stack, { socket = join(stack.folder, `own-${++
     if (program.exitCode !== null) throw new Error(`brakewire-agentd ended with ${program.exitCode}: ${log}`)
     return (await ask(socket, 'GET', ready ? '/readyz' : '/livez').catch(() => undefined))?.status === 200
   }, { what: 'an agentd that answers' })
-  return { socket, kill: end('SIGKILL'), stop: end('SIGTERM') }
+  return { socket, kill: end('SIGKILL'), stop: end('SIGTERM'), signal: (name) => program.kill(name) }
 }
 let others = 0
 
