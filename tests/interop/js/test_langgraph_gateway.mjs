@@ -4,23 +4,14 @@ import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
-import net from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
 import { Client } from '@langchain/langgraph-sdk'
+import { freePort } from './support/places.mjs'
 import { startReplica } from './support/replicas.mjs'
 import { startRun } from './support/runs.mjs'
 import { ask, source, startStack, until } from './support/stack.mjs'
-
-async function freePort() {
-  const server = net.createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address()
-  server.close()
-  await once(server, 'close')
-  return port
-}
 
 /** nginx with the example, in a folder of its own. → { url, stop() } */
 async function startGateway(broker, langgraph) {

@@ -3,17 +3,13 @@ import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
 import http from 'node:http'
-import { after, before, test } from 'node:test'
+import { after, before, describe, test } from 'node:test'
 import { Client } from '@langchain/langgraph-sdk'
+import { places } from './support/places.mjs'
 import { startRun } from './support/runs.mjs'
-import { ask, startStack, until } from './support/stack.mjs'
+import { ask, until } from './support/stack.mjs'
 
 let stack, client
-before(async () => {
-  stack = await startStack({ agentds: 2 })
-  client = new Client({ apiUrl: stack.broker })
-})
-after(() => stack?.stop())
 
 /** A run as LangGraph names it, registered at one of the agentds. */
 async function begin({ thread = randomUUID(), agentd = stack.agentds[0], ...body } = {}) {
@@ -27,6 +23,33 @@ const refused = (wanted) => (error) => {
   return true
 }
 
+/** Connected and gone again: what a user does who closes the window. */
+async function drop(path) {
+  const request = http.get(`${stack.broker}${path}`)
+  const gone = new Promise((closed) => request.once('close', closed))
+  request.on('error', () => {})
+  if (path.includes('/stream')) {
+    const [response] = await once(request, 'response')
+    await once(response, 'data')
+  } else {
+    await once(request, 'finish')
+    await ask(stack.broker, 'GET', '/livez') // it is served behind the join, which has no answer yet
+  }
+  request.destroy()
+  await gone
+}
+// The same stories on every kind of server: embedded, deployed, spread over a cluster.
+for (const [place, start] of places)
+  describe(place, () => {
+    before(async () => {
+      stack = await start()
+      client = new Client({ apiUrl: stack.broker })
+    })
+    after(() => stack?.stop())
+    theStories()
+  })
+
+function theStories() {
 test('a cancel is told at once, and the run says why until it has stopped', async () => {
   const run = await begin({ agent: 'researcher', labels: { team: 'red' } })
   assert.equal(await client.runs.cancel(run.thread, run.id, false, 'interrupt', { reason: 'taken:enough' }), undefined)
@@ -144,22 +167,6 @@ test('an ended stream has cancelled nobody, and one of a failed run says so', as
   assert.deepEqual(events, ['metadata', 'error', 'end'])
 })
 
-/** Connected and gone again: what a user does who closes the window. */
-async function drop(path) {
-  const request = http.get(`${stack.broker}${path}`)
-  const gone = new Promise((closed) => request.once('close', closed))
-  request.on('error', () => {})
-  if (path.includes('/stream')) {
-    const [response] = await once(request, 'response')
-    await once(response, 'data')
-  } else {
-    await once(request, 'finish')
-    await ask(stack.broker, 'GET', '/livez') // it is served behind the join, which has no answer yet
-  }
-  request.destroy()
-  await gone
-}
-
 for (const [what, yes, no] of [['join', '1', '0'], ['join', 'true', 'false'], ['stream', '1', '0'], ['stream', 'cancel', 'continue']])
   test(`${what}: a client that goes away cancels if it said ${yes}, and not if it said ${no}`, async () => {
     const leave = await begin(), stay = await begin()
@@ -236,3 +243,4 @@ test('a cancel that races the start finds nobody, or stops it', async () => {
     assert.equal(await status(run), 'interrupted')
   }
 })
+}
