@@ -24,6 +24,8 @@ static void on_answered(void *owner, const struct remote_name *name, enum remote
 
 void remotes_cancel(struct agentd *d, const struct agent_effect *effect)
 {
+    if (d->remote == NULL)
+        return; /* what is being carried out has closed us */
     struct remote_name name = {.token = effect->token};
     snprintf(name.run, sizeof name.run, "%.*s", (int)effect->run.len, effect->run.at);
     snprintf(name.link, sizeof name.link, "%.*s", (int)effect->text.len,

@@ -33,6 +33,8 @@ void remotes_close(struct brokerd *d)
 
 void remotes_cancel(struct brokerd *d, const struct broker_effect *effect)
 {
+    if (d->remote == NULL)
+        return; /* what is being carried out has closed us */
     struct remote_name name = {.token = effect->ask};
     snprintf(name.run, sizeof name.run, "%.*s", (int)effect->run.len, effect->run.at);
     if (remote_cancel(d->remote, &effect->remote, &name) != ERR_OK)
