@@ -177,14 +177,31 @@ async def test_a_cancel_of_the_task_stops_what_is_below_it(stack: Stack, agent: 
     sent = Sent(client, message("wait"))
     await sent.until(TaskState.TASK_STATE_WORKING)
     child = await brakewire.start(client=brakewire.Client(stack.agentds[0]), headers=agent.below[0])
-    task = await client.cancel_task(CancelTaskRequest(id=sent.task))
-    assert task.status.state == TaskState.TASK_STATE_CANCELED
-    await sent.over()
-    assert sent.states.count(TaskState.TASK_STATE_CANCELED) == 1 and agent.said == ["stopped"]
+    cancelling = asyncio.create_task(client.cancel_task(CancelTaskRequest(id=sent.task)))
     await asyncio.wait_for(child.cancelled.wait(), 20)
     assert child.cancel is not None and child.cancel.run_id == agent.runs[0].run_id
     await child.end("cancelled")
+    assert (await cancelling).status.state == TaskState.TASK_STATE_CANCELED
+    await sent.over()
+    assert sent.states.count(TaskState.TASK_STATE_CANCELED) == 1 and agent.said == ["stopped"]
     assert state_of(stack, agent.runs[0]) == "cancelled"
+
+
+async def test_canceled_is_a_word_about_all_that_is_below(stack: Stack, agent: Agent, client: Client) -> None:
+    sent = Sent(client, message("wait"))
+    await sent.until(TaskState.TASK_STATE_WORKING)
+    child = await brakewire.start(client=brakewire.Client(stack.agentds[0]), headers=agent.below[0])
+    cancel(stack, agent.runs[0].run_id)
+    await asyncio.wait_for(child.cancelled.wait(), 20)
+    await asyncio.to_thread(until, lambda: state_of(stack, agent.runs[0]) == "cancelled")
+    assert TaskState.TASK_STATE_CANCELED not in sent.states # the child still works
+    await child.end("cancelled")
+    await sent.over()
+    assert sent.states[-1] == TaskState.TASK_STATE_CANCELED
+    task = await client.get_task(GetTaskRequest(id=sent.task))
+    run = agent.runs[0].run_id
+    assert dict(task.metadata[context.A2A_EXTENSION]) == {
+        "run_id": run, "root": run, "state": "cancelled", "cancel": "stopped", "cancel_id": f"{run}.{run}", "pending": 0}
 
 
 async def test_a_cancel_at_the_broker_by_the_id_of_the_task(stack: Stack, agent: Agent, client: Client) -> None:

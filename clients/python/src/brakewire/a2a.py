@@ -20,12 +20,13 @@ from a2a.types import AgentExtension, Task, TaskState, TaskStatus, TaskStatusUpd
 from . import _aio, context
 from ._aio import Run
 from ._client import Client
-from .errors import BrakewireError, Cancelled
+from .errors import BrakewireError, Cancel, Cancelled
 
 log = logging.getLogger("brakewire")
 
 STOP_WAIT_S = 10.0
-"""What a CancelTask waits for execute() to end, before the SDK cancels it in its own way."""
+"""What a canceled task waits for all below it to stop, and a CancelTask for execute() before the SDK cancels it its own
+way."""
 
 _OVER = (TaskState.TASK_STATE_COMPLETED, TaskState.TASK_STATE_CANCELED, TaskState.TASK_STATE_FAILED,
          TaskState.TASK_STATE_REJECTED)
@@ -47,12 +48,20 @@ def protect(executor: AgentExecutor, *, client: Client | None = None, **options:
     return _Protected(executor, client, options)
 
 
-class _Once(EventQueue):
-    """The queue of one turn: sees in which state the task is, and lets a task be over only once."""
+_WORDS: dict[int | None, str] = {TaskState.TASK_STATE_COMPLETED: "success", TaskState.TASK_STATE_CANCELED: "cancelled",
+          TaskState.TASK_STATE_FAILED: "error", TaskState.TASK_STATE_REJECTED: "error",
+          TaskState.TASK_STATE_INPUT_REQUIRED: "paused", TaskState.TASK_STATE_AUTH_REQUIRED: "paused"}
 
-    def __init__(self, queue: EventQueue):
-        self._queue = queue
-        self.has_task = False
+
+class _Once(EventQueue):
+    """The queue of one turn: sees in which state the task is, says which run it is, and lets it be over only once."""
+
+    def __init__(self, queue: EventQueue, has_task: bool):
+        self._queue, self.has_task = queue, has_task
+        self.run: Run | None = None
+        self.cancel: Cancel | None = None
+        self.pending = 0
+        """Runs below that are not known to have stopped."""
         self.state: int | None = None
 
     @property
@@ -65,7 +74,21 @@ class _Once(EventQueue):
                 return
             self.has_task = self.has_task or isinstance(event, Task)
             self.state = event.status.state
+            event.metadata.update({context.A2A_EXTENSION: self._facts()})
         await self._queue.enqueue_event(event)
+
+    def _facts(self) -> dict[str, Any]:
+        facts: dict[str, Any] = {}
+        if self.run is not None:
+            word = _WORDS.get(self.state, "stopping" if self.run.cancel else "running")
+            facts = {"run_id": self.run.run_id, "root": self.run.root, "state": word}
+            self.cancel = self.run.cancel
+        if self.cancel is not None and self.cancel.cancel_id:
+            is_stopped = self.state == TaskState.TASK_STATE_CANCELED and self.pending == 0
+            facts["cancel_id"] = self.cancel.cancel_id
+            facts["cancel"] = "stopped" if is_stopped else "requested"
+            facts["pending"] = self.pending
+        return facts
 
 
 class _Turn:
@@ -80,11 +103,11 @@ class _Protected(AgentExecutor):
         self._turns: dict[str, _Turn] = {}
 
     async def execute(self, context: RequestContext, event_queue: EventQueue) -> None:
-        events = _Once(event_queue)
-        events.has_task = context.current_task is not None
+        events = _Once(event_queue, context.current_task is not None)
         try:
-            run = await self._start(context)
-        except Cancelled:
+            run = events.run = await self._start(context)
+        except Cancelled as why:
+            events.cancel = why.cancel
             await _say_canceled(context, events)
             return
         task_id = context.task_id or ""
@@ -99,6 +122,7 @@ class _Protected(AgentExecutor):
         except Cancelled:
             if not run.is_cancelled:
                 raise
+            events.pending = await _wait_for_all(run)
             await _say_canceled(context, events)
         finally:
             turn.is_over.set()
@@ -112,7 +136,7 @@ class _Protected(AgentExecutor):
             return
         try:
             await turn.run.cancel_tree("CancelTask", wait="none")
-            await asyncio.wait_for(turn.is_over.wait(), STOP_WAIT_S)
+            await asyncio.wait_for(turn.is_over.wait(), 2 * STOP_WAIT_S)
         except (BrakewireError, asyncio.TimeoutError) as why:
             log.warning("task %s does not stop by its run (%s): it is cancelled as the SDK does it", context.task_id, why)
         if not turn.events.is_over:
@@ -132,6 +156,18 @@ def _context_of(request: RequestContext) -> str | None:
     if found is not None and context.MEMBER in found:
         return found
     return context.from_a2a(request.message) or found
+
+
+async def _wait_for_all(run: Run) -> int:
+    """CANCELED is a word about everything below. How many runs are not known to have stopped when the time is over; one
+    where nobody can say."""
+    try:
+        answer = await run.cancel_tree(wait="stopped", timeout_ms=int(STOP_WAIT_S * 1000))
+    except BrakewireError as why:
+        log.warning("run %s: nobody knows whether all below it has stopped: %s", run.run_id, why)
+        return 1
+    counts = answer.get("counts") or {}
+    return 0 if answer.get("complete") else max(1, int(counts.get("pending", 0)) + int(counts.get("lost", 0)))
 
 
 async def _say_canceled(request: RequestContext, events: _Once) -> None:
