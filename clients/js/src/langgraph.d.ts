@@ -11,7 +11,8 @@ export interface GraphLike {
 
 /** The same graph, each of whose invocations is a run below the current one: `agent` is its name, `threadId` that of
  * the config, and a `baggage` in the config's `configurable` its context. An invocation that was cancelled throws
- * CancelledError; its run ends when the last of its nodes has returned, also where LangGraph gave that node up. */
+ * CancelledError; its run ends when the last of its nodes has returned, also where LangGraph gave that node up. Whatever
+ * checkpointer it has, or is given later, is fenced(). */
 export function protect<Graph extends GraphLike>(graph: Graph, options?: ProtectOptions | ((config: any) => ProtectOptions)): Graph
 
 /** A node that is a run of its own: `config.signal` is aborted with it. */

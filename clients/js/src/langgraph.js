@@ -11,6 +11,7 @@ import { defaultClient } from './index.js'
 
 const NOTICE_WAIT_MS = 1000 // the fence may know of a cancel a moment before we are told
 const isProtected = Symbol('brakewire.isProtected')
+const isFenced = Symbol('brakewire.isFenced')
 const isWatched = Symbol('brakewire.isWatched')
 
 // ---- what still runs -------------------------------------------------------------------------
@@ -141,12 +142,23 @@ async function* streamAsRun(graph, stream, run, config) {
   await finish(run, isInterrupted ? 'paused' : 'success')
 }
 
+/* A server (the LangGraph one does) may give the graph another checkpointer later: that asks, too. */
+function fenceItsCheckpointer(graph) {
+  let saver
+  const set = (given) => {
+    saver = typeof given?.putWrites === 'function' && !given[isFenced] ? fenced(given) : given
+  }
+  set(graph.checkpointer)
+  Object.defineProperty(graph, 'checkpointer', { get: () => saver, set, enumerable: true, configurable: true })
+}
+
 /* The same graph, each of whose invocations (invoke, stream, batch, streamEvents, also as a subgraph)
  * is a run below the current one. options: those of start(), or a function of the config that answers
  * them; `client` for another client than the default one. */
 export function protect(graph, options = {}) {
   if (graph[isProtected]) return graph
   watchNodes(graph)
+  fenceItsCheckpointer(graph)
   const { _streamIterator: streamIterator, withConfig } = graph
   graph[isProtected] = true
   graph._streamIterator = async function* (input, config) {
@@ -202,6 +214,7 @@ export function fenced(saver, { run: given } = {}) {
   }
   return new Proxy(saver, {
     get(target, name) {
+      if (name === isFenced) return true
       if (Object.hasOwn(ours, name)) return ours[name]
       const value = Reflect.get(target, name, target)
       return typeof value === 'function' && name !== 'constructor' ? value.bind(target) : value

@@ -138,6 +138,21 @@ test('of all that is written at once behind a cancel, one checkpoint is', async 
   await run.end('cancelled')
 })
 
+test('a checkpointer that a graph is given later asks, too', async () => {
+  const graph = protect(graphOf({ work: () => ({ steps: ['work'] }) }), { client })
+  assert.equal(graph.checkpointer, undefined)
+  const asks = fenced(SqliteSaver.fromConnString(':memory:'))
+  graph.checkpointer = asks
+  assert.equal(graph.checkpointer, asks)
+  graph.checkpointer = SqliteSaver.fromConnString(':memory:')
+  await client.withRun({ agent: 'writer' }, async (run) => {
+    await run.cancel({ reason: 'stop' })
+    if (!run.signal.aborted) await once(run.signal, 'abort')
+    const write = graph.checkpointer.putWrites({ configurable: { thread_id: 't', checkpoint_id: '1' } }, [['steps', 'x']], 'task')
+    await assert.rejects(write, (error) => error.code === 'frozen')
+  })
+})
+
 test('a life that was taken over writes nothing', async () => {
   const saver = SqliteSaver.fromConnString(':memory:')
   const run = await client.start({ agent: 'moves' })

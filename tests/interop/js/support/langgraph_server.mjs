@@ -5,7 +5,7 @@ import { join } from 'node:path'
 process.once('disconnect', () => process.exit(0)) // its test has gone
 const { host } = await startServer({
   port: 0, host: '127.0.0.1', nWorkers: 4, cwd: process.env.FOLDER,
-  graphs: { agent: `${join(import.meta.dirname, 'langgraph_graph.mjs')}:graph` },
+  graphs: { agent: `${join(import.meta.dirname, process.env.GRAPH ?? 'langgraph_graph.mjs')}:graph` },
 })
 globalThis.ownUrl = `http://${host}`
 process.send({ url: globalThis.ownUrl })
