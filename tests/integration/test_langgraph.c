@@ -497,6 +497,24 @@ static void a_thread_is_not_busy_because_of_a_run_that_is_over(void **state)
     sidecar_end(&agentd, &next.started, "success");
 }
 
+/* Whoever carries a run enters it again. */
+static void a_thread_is_listed_again_when_redis_has_forgotten_it(void **state)
+{
+    (void)state;
+    char thread[40];
+    struct waiting wait = WAITING;
+    name_uuid(thread);
+    struct lg_run run = begin_in(thread, "");
+    redis_process_do(&redis, "FLUSHALL");
+    while (list_runs(thread, "", NULL) == 0)
+        waiting_turn(&wait);
+    json_t *json = sidecar_call(&agentd, NULL, 409, "POST", "/v1/runs",
+                                "{\"thread_id\":\"%s\",\"multitask_strategy\":\"reject\"}", thread);
+    assert_string_equal(json_word(json, "code"), "conflict");
+    json_decref(json);
+    sidecar_end(&agentd, &run.started, "success");
+}
+
 #define STORIES                                                                      \
     cmocka_unit_test(a_cancel_without_wait_is_202_and_empty),                        \
         cmocka_unit_test(a_wait_is_204_when_it_has_stopped_and_202_when_it_has_not), \
@@ -512,9 +530,10 @@ static void a_thread_is_not_busy_because_of_a_run_that_is_over(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest embedded[] = {STORIES, cmocka_unit_test(what_is_wrong_has_a_detail),
-                                          cmocka_unit_test(
-                                              a_question_about_many_is_looked_at_closely)};
+    const struct CMUnitTest embedded[] = {
+        STORIES, cmocka_unit_test(what_is_wrong_has_a_detail),
+        cmocka_unit_test(a_thread_is_listed_again_when_redis_has_forgotten_it),
+        cmocka_unit_test(a_question_about_many_is_looked_at_closely)};
     const struct CMUnitTest deployed[] = {STORIES};
     const struct CMUnitTest strict[] = {
         cmocka_unit_test(what_ended_before_its_cancel_is_cancelled_as_a_switch_says)};

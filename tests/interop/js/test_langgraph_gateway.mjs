@@ -113,6 +113,15 @@ test('all else is the server\'s: its streams, and its clients that go away', asy
   await interrupted(client, run)
 })
 
+test('the preflight of a browser is answered by the server', async () => {
+  const origin = { origin: 'https://app.example', 'access-control-request-method': 'POST' }
+  const path = '/threads/t/runs/r/cancel'
+  const [through, direct] = await Promise.all([gateway.url, replica.url].map((url) => ask(url, 'OPTIONS', path, { headers: origin })))
+  assert.equal(through.status, direct.status)
+  assert.ok(direct.headers['access-control-allow-origin'])
+  assert.equal(through.headers['access-control-allow-origin'], direct.headers['access-control-allow-origin'])
+})
+
 test('without a broker cancels go to the server as before', async () => {
   const alone = await startGateway(`http://127.0.0.1:${await freePort()}`, replica.url)
   try {
