@@ -13,7 +13,7 @@ export type ProtectOptions = StartOptions & { client?: Client }
 
 /** The same executor, each of whose executions is a run below the one that the message or its request names, with the task's
  * id as an alias. The run is the third argument of execute(), and the current run. An execution that was told to stop and
- * returns or throws before a terminal state was published is published as canceled; a task that is over stays as it is. */
+ * returns or throws before a terminal state was published is published as canceled when all below it has stopped; a task that is over stays as it is. */
 export function protect(
   executor: ExecutorLike,
   options?: ProtectOptions | ((requestContext: any) => ProtectOptions),

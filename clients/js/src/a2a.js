@@ -10,6 +10,8 @@ import { defaultClient } from './index.js'
 
 export { A2A_EXTENSION }
 
+const STOP_WAIT_MS = 10_000
+
 /* TaskState of 1.x in the order of its numbers, by the words of 0.3. */
 const words = ['unspecified', 'submitted', 'working', 'completed', 'failed', 'canceled', 'input-required', 'rejected', 'auth-required']
 const ends = { completed: 'success', failed: 'error', rejected: 'error', canceled: 'cancelled', 'input-required': 'paused', 'auth-required': 'paused' }
@@ -32,6 +34,15 @@ function statusOf(context, word) {
   return { state: isNew(context) ? words.indexOf(word) : word, timestamp: new Date().toISOString() }
 }
 
+/* With `more` in the metadata of the task or update that it holds; other events stay as they are. */
+function withMetadata(event, more) {
+  const isWrapped = 'data' in event
+  const held = isWrapped ? event.data : event
+  if (held.status === undefined) return event
+  const changed = { ...held, metadata: { ...held.metadata, [A2A_EXTENSION]: more } }
+  return isWrapped ? { ...event, data: changed } : changed
+}
+
 function taskEvent(context, word) {
   const task = { id: context.taskId, contextId: context.contextId, status: statusOf(context, word), artifacts: [], history: [], metadata: {} }
   return isNew(context) ? { kind: 'task', data: task } : { kind: 'task', ...task }
@@ -42,10 +53,14 @@ function updateEvent(context, word) {
   return isNew(context) ? { kind: 'statusUpdate', data: update } : { kind: 'status-update', ...update, final: true }
 }
 
-/* The bus as the executor sees it: what it says of the task is noted, and nothing follows the end. */
+/* The bus as the executor sees it: what it says of the task is noted, each word says which run it is of,
+ * and nothing follows the end. */
 class Said {
   hasBegun
   state = 'submitted'
+  run
+  cancel // the CancelledError
+  pending = 0 // runs below that are not known to have stopped
 
   constructor(context, bus) {
     this.context = context
@@ -64,12 +79,24 @@ class Said {
     return terminal.has(this.state)
   }
 
+  /* What the extension says of a task. */
+  #facts() {
+    const { run, cancel } = this
+    const facts = {}
+    if (run !== undefined)
+      Object.assign(facts, { run_id: run.runId, root: run.root, state: ends[this.state] ?? (cancel ? 'stopping' : 'running') })
+    if (cancel?.cancelId === undefined) return facts
+    const isStopped = this.state === 'canceled' && this.pending === 0
+    return { ...facts, cancel: isStopped ? 'stopped' : 'requested', cancel_id: cancel.cancelId, pending: this.pending }
+  }
+
   publish(event) {
     if (this.isOver) return
     const { isTask, state } = read(event)
     this.hasBegun ||= isTask
     if (state !== undefined) this.state = state
-    this.target.publish(event)
+    if (this.run?.signal.aborted) this.cancel = this.run.signal.reason
+    this.target.publish(withMetadata(event, this.#facts()))
   }
 
   cancelled() {
@@ -88,44 +115,58 @@ function contextOf({ context, userMessage }) {
   return value === undefined ? {} : { headers: { baggage: value } }
 }
 
+/* CANCELED is a word about everything below. How many runs are not known to have stopped when the time
+ * is over; one, where nobody can say. */
+async function waitForAll(client, run) {
+  const answer = await client.cancel(run.runId, { wait: 'stopped', timeoutMs: STOP_WAIT_MS }).catch(() => undefined)
+  if (answer?.complete) return 0
+  const { pending = 0, lost = 0 } = answer?.counts ?? {}
+  return Math.max(1, pending + lost)
+}
+
+/* It was told to stop, and has stopped before it said how its task ended. */
+async function endCancelled(client, run, said) {
+  await run.end('cancelled').catch(() => run.end('error').catch(() => {}))
+  if (run.isKnown) said.pending = await waitForAll(client, run)
+  said.cancelled()
+}
+
 async function endRun(run, said, error) {
   const state = error !== undefined && !said.isOver ? 'error' : (ends[said.state] ?? 'success')
-  if (run.signal.aborted && (error !== undefined || state === 'cancelled')) {
-    return run.end('cancelled').catch(() => run.end('error'))
-  }
-  if (state !== 'cancelled') return run.end(state)
-  await run.cancel({ reason: 'the task was canceled' }) // by its agent: what is below it stops as well
-  return run.end('cancelled')
+  if (state === 'cancelled' && !run.signal.aborted)
+    await run.cancel({ reason: 'the task was canceled' }) // by its agent: what is below it stops as well
+  return run.end(state)
 }
 
 class Protected {
   #executor
   #options
-  #tasks = new Map() // task id -> { run, said }
+  #tasks = new Map() // task id -> what was said of it
 
   constructor(executor, options) {
     this.#executor = executor
     this.#options = options
   }
 
-  async #start(context) {
+  #clientAndOptions(context) {
     const { client = defaultClient(), ...asked } =
       typeof this.#options === 'function' ? this.#options(context) : this.#options
-    return client.start({
-      threadId: context.contextId, aliases: { a2a: context.taskId }, ...contextOf(context), ...asked,
-    })
+    const named = { threadId: context.contextId, aliases: { a2a: context.taskId } }
+    return { client, asked: { ...named, ...contextOf(context), ...asked } }
   }
 
   async execute(context, bus) {
     const said = new Said(context, bus)
-    let run
+    const { client, asked } = this.#clientAndOptions(context)
     try {
-      run = await this.#start(context)
+      said.run = await client.start(asked)
     } catch (error) {
       if (!(error instanceof CancelledError)) throw error
+      said.cancel = error
       return said.cancelled() // what is above was cancelled before it began
     }
-    this.#tasks.set(context.taskId, { run, said })
+    const { run } = said
+    this.#tasks.set(context.taskId, said)
     let fault
     try {
       await inRun(run, () => this.#executor.execute(context, said.bus, run))
@@ -133,24 +174,25 @@ class Protected {
       fault = error
     }
     this.#tasks.delete(context.taskId)
-    if (run.signal.aborted) said.cancelled() // now that it has stopped, and not before
+    if (run.signal.aborted && !said.isOver) return endCancelled(client, run, said)
     await endRun(run, said, fault).catch(() => {}) // the task is over, whatever became of its record
     if (fault !== undefined && !said.isOver) throw fault
   }
 
   /* A client of A2A cancels here what any broker could: the whole of the run. The task is CANCELED when
-   * its execution has returned. */
+   * its execution has returned, and all below it has stopped. */
   async cancelTask(taskId, bus) {
-    const task = this.#tasks.get(taskId)
-    if (task !== undefined) await task.run.cancel({ reason: 'canceled by its A2A client' })
-    await this.#executor.cancelTask?.(taskId, task?.said.bus ?? bus)
+    const said = this.#tasks.get(taskId)
+    if (said !== undefined) await said.run.cancel({ reason: 'canceled by its A2A client' })
+    await this.#executor.cancelTask?.(taskId, said?.bus ?? bus)
   }
 }
 
 /* The same executor, each of whose executions is a run below the one that the message, or its request's
  * baggage header, names. execute(requestContext, eventBus, run) gets the run as a third argument, and
  * it is the current run. When it was told to stop and returns, or throws, before it has published a
- * terminal state, the task is published as canceled. options: those of start(), or a function of the
+ * terminal state, and all below it has stopped (after 10 s at the latest, then its metadata says what is
+ * pending), the task is published as canceled. options: those of start(), or a function of the
  * request context that answers them; `client` for another client than the default one. */
 export function protect(executor, options = {}) {
   return new Protected(executor, options)

@@ -93,13 +93,14 @@ async function agent(a2a, execute, { interceptors = [], cancelTask } = {}) {
 /* Sends and reads to the end: the states that came. */
 async function send(a2a, caller, more) {
   const states = []
-  let id
+  let id, last
   for await (const event of caller.sendMessageStream(a2a.message(more))) {
     const value = a2a.eventOf(event)
     id ??= value.id ?? value.taskId
+    last = value
     if (value.status !== undefined) states.push(a2a.stateOf(value))
   }
-  return { id, states }
+  return { id, states, last }
 }
 
 const aborted = (run) => run.signal.aborted || once(run.signal, 'abort')
@@ -165,22 +166,27 @@ for (const [version, a2a] of Object.entries(versions)) {
     await parent.end('cancelled')
   })
 
-  test(`${version}: a client's cancel of the task cancels what is below it`, async () => {
+  test(`${version}: a client's cancel of the task is answered when all below it has stopped`, async () => {
     const begun = gate()
     const { caller } = await agent(a2a, async (context, bus, run) => {
       bus.publish(a2a.begin(context))
-      const child = await client.start({ agent: 'below' })
-      child.signal.addEventListener('abort', () => child.end('cancelled'))
-      begun.open({ id: context.taskId, run, child })
+      begun.open({ id: context.taskId, run, child: await client.start({ agent: 'below' }) })
       await aborted(run)
       throw run.signal.reason
     })
     const sent = send(a2a, caller)
     const { id, run, child } = await begun.passed
-    assert.equal(a2a.stateOf(await caller.cancelTask({ id })), 'canceled')
-    assert.equal((await sent).states.at(-1), 'canceled')
-    assert.equal((await ended(child.runId)).state, 'cancelled')
+    let isAnswered = false
+    const answer = caller.cancelTask({ id }).then((task) => { isAnswered = true; return task })
     assert.equal((await ended(run.runId)).state, 'cancelled')
+    await aborted(child)
+    assert.ok(!isAnswered, 'what is below still works')
+    await child.end('cancelled')
+    assert.equal(a2a.stateOf(await answer), 'canceled')
+    const { states, last } = await sent
+    assert.equal(states.at(-1), 'canceled')
+    const { cancel: word, cancel_id: cancelId, pending, run_id: runId } = last.metadata[A2A_EXTENSION]
+    assert.deepEqual([word, cancelId, pending, runId], ['stopped', `${run.root}.${run.runId}`, 0, run.runId])
   })
 
   test(`${version}: what is said after the end is not published`, async () => {
