@@ -79,6 +79,11 @@ def first(stack: Stack) -> Iterator[str]:
         yield url
 
 
+def states(stack: Stack, root: str) -> list[tuple[str, str]]:
+    tree = ask(stack.broker, "GET", f"/v1/roots/{root}/tree").json
+    return [(node["agent"], node["state"]) for node in tree["runs"]]
+
+
 def test_the_third_is_below_the_first_though_the_second_knows_nothing(stack: Stack, first: str) -> None:
     with brakewire.sync.run(client=brakewire.Client(stack.agentds[0]), entry=True, agent="user") as root:
         headers = root.headers({"baggage": "userId=alice,plan=pro%20plus"})
@@ -90,26 +95,19 @@ def test_the_third_is_below_the_first_though_the_second_knows_nothing(stack: Sta
     assert three["baggage"] == two["baggage"]
     assert three["path"] == [root.run_id, one["run"], three["run"]]
     assert two["trace"] == three["trace"] != ""
-    tree = ask(stack.broker, "GET", f"/v1/roots/{root.run_id}/tree").json
-    assert [(node["agent"], node["state"]) for node in tree["runs"]] == [
-        ("user", "success"), ("first", "success"), ("third", "success")]
+    until(lambda: states(stack, root.root) == [("user", "success"), ("first", "success"), ("third", "success")])
 
 
 def test_a_cancel_at_the_top_stops_the_third(stack: Stack, first: str) -> None:
     run = brakewire.sync.start(client=brakewire.Client(stack.agentds[0]), entry=True, agent="user")
-
-    def states() -> list[tuple[str, str]]:
-        tree = ask(stack.broker, "GET", f"/v1/roots/{run.root}/tree").json
-        return [(node["agent"], node["state"]) for node in tree["runs"]]
-
     with httpx.Client(timeout=30) as client:
         answers: list[httpx.Response] = []
         thread = threading.Thread(target=lambda: answers.append(
             client.get(f"{first}/work?wait=1", headers=run.headers())), daemon=True)
         thread.start()
-        until(lambda: states() == [("user", "running"), ("first", "running"), ("third", "running")])
+        until(lambda: states(stack, run.root) == [("user", "running"), ("first", "running"), ("third", "running")])
         assert ask(stack.broker, "POST", f"/v1/runs/{run.run_id}/cancel", {"reason": "enough"}).status == 202
         thread.join(30)
     assert answers[0].status_code == 409 and answers[0].json()["cancel"]["reason"] == "enough"
     run.end("cancelled")
-    until(lambda: states() == [("user", "cancelled"), ("first", "cancelled"), ("third", "cancelled")])
+    until(lambda: states(stack, run.root) == [("user", "cancelled"), ("first", "cancelled"), ("third", "cancelled")])
