@@ -94,9 +94,12 @@ function asks({ name, open, words, again }) {
 
     test('two cancels at once both get the task, and it is told once', async () => {
       const run = await startRun(stack.agentds[0])
-      const [one, two] = await Promise.all([stops(run.id), stops(run.id), run.obey()])
-      assert.equal(one.status.state, words.canceled)
-      assert.equal(two.status.state, words.canceled)
+      const answers = await Promise.allSettled([stops(run.id), stops(run.id), run.obey()])
+      // Of 0.3 the one that comes when the task is canceled already is a second cancel.
+      const refused = answers.filter(({ status }) => status === 'rejected')
+      assert.ok(refused.length <= (again === 'task' ? 0 : 1))
+      for (const { reason } of refused) assert.match(String(reason), notCancelable)
+      for (const { value } of answers.slice(0, 2)) if (value) assert.equal(value.status.state, words.canceled)
     })
 
     test('who does not stop in time is working, and says what is pending', async () => {

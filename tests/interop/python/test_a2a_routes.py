@@ -122,10 +122,15 @@ async def test_a_second_cancel(stack: Stack, face: tuple[str, Client]) -> None:
 
 
 async def test_two_cancels_at_once(stack: Stack, face: tuple[str, Client]) -> None:
-    _, client = face
+    version, client = face
     run = Run(stack.agentds[0])
-    one, two, _ = await asyncio.gather(stops(client, run.id), stops(client, run.id), run.obey())
-    assert one.status.state == two.status.state == TaskState.TASK_STATE_CANCELED
+    *answers, _ = await asyncio.gather(stops(client, run.id), stops(client, run.id), run.obey(),
+                                       return_exceptions=True)
+    # Of 0.3 the one that comes when the task is canceled already is a second cancel.
+    tasks = [answer for answer in answers if isinstance(answer, Task)]
+    assert len(tasks) == 2 or version == "0.3"
+    assert {task.status.state for task in tasks} == {TaskState.TASK_STATE_CANCELED}
+    assert all(isinstance(answer, (Task, TaskNotCancelableError)) for answer in answers)
 
 
 async def test_who_does_not_stop_in_time_is_working(stack: Stack,
