@@ -80,13 +80,16 @@ static bool is_busy(long status)
 }
 
 /* Errors over REST come as {"error":{…}}, as {"code","message"}, and as {"message"} alone, where
- * only the status tells them apart. A 404 without any of it is that of a wrong path. */
+ * only the status tells them apart. A 404 without any of it is that of a wrong path, and so is one
+ * that repeats the path, as web frameworks do ("Cannot POST /tasks/…"). */
 static enum a2a_said said_by_failure(long status, const json_t *json)
 {
     const json_t *error = json_object_get(json, "error");
     enum a2a_said said = said_by_error(json_is_object(error) ? error : json);
-    bool has_message = json_is_string(json_object_get(json, "message"))
-                       || json_is_string(json_object_get(error, "message"));
+    const char *message = word_of(json_is_object(error) ? error : json, "message");
+    if (message[0] == '\0')
+        message = word_of(json, "message");
+    bool has_message = message[0] != '\0' && strstr(message, "/tasks/") == NULL;
     bool says_which = reason_of(json_is_object(error) ? error : json)[0] != '\0'
                       || json_integer_value(json_object_get(json, "code")) < 0;
     if (said != A2A_ERROR || says_which || !has_message)
@@ -241,12 +244,17 @@ enum langgraph_said langgraph_read_run(struct str body)
     return said;
 }
 
-bool langgraph_has_no_such_run(struct str body)
+static bool has_word(struct str body, const char *word)
 {
-    enum { WORD_LEN = 3 };
-    for (size_t i = 0; i + WORD_LEN <= body.len; i++)
-        if (strncasecmp(body.at + i, "run", WORD_LEN) == 0
-            || strncasecmp(body.at + i, "thr", WORD_LEN) == 0)
+    size_t len = strlen(word);
+    for (size_t i = 0; i + len <= body.len; i++)
+        if (strncasecmp(body.at + i, word, len) == 0)
             return true;
     return false;
+}
+
+/* Web frameworks repeat the path that they do not serve: "Cannot GET /threads/…/runs/…". */
+bool langgraph_has_no_such_run(struct str body)
+{
+    return (has_word(body, "run") || has_word(body, "thread")) && !has_word(body, "/threads/");
 }

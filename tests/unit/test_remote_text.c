@@ -233,6 +233,17 @@ static void the_status_of_a_langgraph_run_is_read(void **state)
     assert_false(langgraph_has_no_such_run(STR("404 Not Found")));
 }
 
+static void a_path_that_is_not_served_is_no_work_that_is_not_there(void **state)
+{
+    (void)state;
+    assert_false(langgraph_has_no_such_run(STR("<pre>Cannot GET /threads/t1/runs/r1</pre>")));
+    assert_false(
+        langgraph_has_no_such_run(STR("{\"status\":404,\"path\":\"/threads/t1/runs/r1\"}")));
+    assert_int_equal(a2a_read_answer(404, STR("{\"message\":\"Cannot POST /tasks/t1:cancel\","
+                                              "\"error\":\"Not Found\",\"statusCode\":404}")),
+                     A2A_ERROR);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -242,6 +253,7 @@ int main(void)
         cmocka_unit_test(an_id_is_decoded_when_it_needs_no_escape_in_json),
         cmocka_unit_test(every_spelling_of_a_state_is_understood),
         cmocka_unit_test(every_shape_of_an_error_is_understood),
+        cmocka_unit_test(a_path_that_is_not_served_is_no_work_that_is_not_there),
         cmocka_unit_test(a_card_says_where_and_in_which_version),
         cmocka_unit_test(a_card_without_what_we_speak_is_none),
         cmocka_unit_test(the_status_of_a_langgraph_run_is_read),
