@@ -135,7 +135,10 @@ static void fail(struct call *call, enum err err, const char *why)
 static void on_deadline(uv_timer_t *timer)
 {
     struct call *call = timer->data;
-    fail(call, ERR_TIMEOUT, "no answer in time");
+    if (call->was_sent)
+        fail(call, ERR_TIMEOUT, "no answer in time");
+    else
+        fail(call, ERR_OFFLINE, "not reached in time");
 }
 
 static enum err err_of(CURLcode code)

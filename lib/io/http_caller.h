@@ -34,8 +34,9 @@ struct http_errand {
     struct span within;
 };
 struct http_outcome {
-    /* OK: there is a status. OFFLINE: nobody was reached; TIMEOUT; TOO_LARGE; REFUSED: the host is
-     * not on the list; INVALID: no such url; FULL: too many calls wait; else what went wrong here.
+    /* OK: there is a status. OFFLINE: nobody was reached, also not in time; TIMEOUT: it was sent,
+     * and not answered in time; TOO_LARGE; REFUSED: the host is not on the list; INVALID: no such
+     * url; FULL: too many calls wait; else what went wrong here.
      */
     enum err err;
     long status;

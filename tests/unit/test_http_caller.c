@@ -205,6 +205,17 @@ static void who_does_not_answer_has_one_deadline_for_all(void **state)
     scene_free(scene);
 }
 
+static void whose_turn_never_came_has_reached_nobody(void **state)
+{
+    (void)state;
+    struct scene *scene = scene_new(NULL, (struct http_caller_options){.at_once = 4});
+    start(scene, "127.0.0.1", (struct http_errand){0}, "/late");
+    WAIT_UNTIL(scene, scene->lates == 1);
+    call(scene, "127.0.0.1", (struct http_errand){.within = MILLIS(150)}, "/x");
+    assert_int_equal(scene->err, ERR_OFFLINE);
+    scene_free(scene);
+}
+
 static void what_was_sent_is_said_before_the_answer(void **state)
 {
     (void)state;
@@ -300,6 +311,7 @@ int main(void)
         cmocka_unit_test(a_call_says_what_it_is_told_and_brings_the_answer),
         cmocka_unit_test(a_name_is_looked_up_and_its_addresses_are_judged),
         cmocka_unit_test(who_does_not_answer_has_one_deadline_for_all),
+        cmocka_unit_test(whose_turn_never_came_has_reached_nobody),
         cmocka_unit_test(what_was_sent_is_said_before_the_answer),
         cmocka_unit_test(a_redirect_is_an_answer_like_any_other),
         cmocka_unit_test(an_answer_is_no_longer_than_its_limit),
