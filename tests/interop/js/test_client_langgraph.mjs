@@ -16,7 +16,7 @@ const rejections = []
 process.on('unhandledRejection', (reason) => rejections.push(reason))
 
 before(async () => {
-  stack = await startStack({ agentds: 2, environment: { BRAKEWIRE_KILL_PATIENCE: '100ms' } })
+  stack = await startStack({ agentds: 2 })
   client = connect({ agentd: stack.agentds[0] })
 })
 after(async () => {

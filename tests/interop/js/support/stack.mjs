@@ -11,14 +11,14 @@ import { createInterface } from 'node:readline'
 export const source = process.env.BW_SOURCE ?? resolve(import.meta.dirname, '../../../..')
 export const bin = process.env.BW_BIN ?? join(source, 'build/bin')
 
-/** Start everything. `environment` are options of the daemons, e.g. { BRAKEWIRE_LEASE: '1s' }.
+/** Start everything, with the default options: `startAgentd` is for others.
  *  → { folder, redis (socket), broker (url), agentds [socket…], stop() } */
-export async function startStack({ agentds = 1, environment = {} } = {}) {
+export async function startStack({ agentds = 1 } = {}) {
   const folder = await mkdtemp(join(tmpdir(), 'bw-'))
   const up = spawn(
     join(bin, 'brakectl'),
     ['--json', 'up', '--any-port', '--agentds', String(agentds), '--dir', folder],
-    { stdio: ['ignore', 'pipe', 'inherit'], env: { ...process.env, ...environment } },
+    { stdio: ['ignore', 'pipe', 'inherit'] },
   )
   const ended = once(up, 'exit')
   // However this process ends, the stack does not outlive it.

@@ -23,14 +23,11 @@ T = TypeVar("T")
 class Stack:
     """Up as soon as it is made. folder, redis (socket), broker (url), agentds [socket…]."""
 
-    def __init__(self, agentds: int = 1, environment: dict[str, str] | None = None) -> None:
+    def __init__(self, agentds: int = 1) -> None:
         self.folder = tempfile.mkdtemp(prefix="bw-")
         command = [str(BIN / "brakectl"), "--json", "up", "--any-port"]
         command += ["--agentds", str(agentds), "--dir", self.folder]
-        self.process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True,
-            env={**os.environ, **(environment or {})},
-        )
+        self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         assert line, f"brakectl up ended with {self.process.wait()}"
