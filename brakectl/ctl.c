@@ -97,7 +97,10 @@ int answer_complain(const struct ctl *ctl, const struct answer *answer, const ch
         return EXIT_USAGE;
     }
     if (answer->status == 0) { /* `why` names the address */
-        fprintf(stderr, "brakectl: no answer from %s\n", answer->why);
+        fprintf(stderr,
+                "brakectl: no answer from %s\n"
+                "brakectl: 'brakectl check' looks at every part and says what to do\n",
+                answer->why);
         return EXIT_UNAVAILABLE;
     }
     const char *code = json_text(answer->json, "code");

@@ -165,7 +165,8 @@ static enum err start_broker(struct stack *stack)
 {
     unsigned port = free_port(stack->options.port);
     if (port == 0) {
-        fprintf(stderr, "brakectl: port %u is taken\n", stack->options.port);
+        fprintf(stderr, "brakectl: port %u is taken: --port N is another, --any-port a free one\n",
+                stack->options.port);
         return ERR_SYSTEM;
     }
     char program[PROGRAM_PATH_MAX];
@@ -206,7 +207,8 @@ static bool take_lock(struct stack *stack)
     stack->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (stack->lock >= 0 && flock(stack->lock, LOCK_EX | LOCK_NB) == 0)
         return true;
-    fprintf(stderr, "brakectl: something is up in %s already\n", stack->folder);
+    fprintf(stderr, "brakectl: something is up in %s already: end it, or name another --dir\n",
+            stack->folder);
     return false;
 }
 

@@ -214,6 +214,7 @@ static void who_does_not_answer_is_named_once(void **state)
     assert_int_equal(RUN(&process, "--broker", "unix:/nowhere/b.sock", "runs"), EXIT_UNAVAILABLE);
     assert_int_equal(count_of(&process, "/nowhere/b.sock"), 1);
     has(&process, "No such file");
+    has(&process, "'brakectl check'");
     assert_int_equal(count_of(&process, "port 80"), 0);
     assert_int_equal(RUN(&process, "--broker", "foo", "runs"), EXIT_USAGE);
     has(&process, "wanted http://HOST:PORT or unix:PATH");
