@@ -368,6 +368,7 @@ struct agent_root *root_find(const struct agent *agent, struct str id);
 struct agent_root *root_make(struct agent *agent, struct str id);
 void root_subscribe(struct agent *agent, struct agent_root *root);
 void root_list(struct agent *agent, struct agent_root *root);
+void root_say(struct agent *agent, const struct agent_run *run);      /* that there is a tree */
 void root_announce(struct agent *agent, const struct agent_run *run); /* into bw:roots */
 void root_quieten(struct agent *agent, struct agent_root *root); /* nothing live: unsubscribe */
 void root_drop_if_idle(struct agent *agent, struct agent_root *root);

@@ -150,16 +150,20 @@ void root_list(struct agent *agent, struct agent_root *root)
     want_call(agent, STORE_HELD_ADD, &about);
 }
 
-/* The root itself says that there is a tree; where it never ran, the first run below it does. What
- * is said first stays. */
-void root_announce(struct agent *agent, const struct agent_run *run)
+/* What is said first stays. */
+void root_say(struct agent *agent, const struct agent_run *run)
 {
-    bool is_root = run->path.len == run->id.len;
-    if (!is_root && (run->flags & RUN_FLAG_PARENT_GONE) == 0)
-        return;
     struct store_call *call = want_silent_call(agent, STORE_ROOT_ADD);
     call->root = str_of(run->root->id);
     call->number = run->started.ms;
+}
+
+/* The root itself says that there is a tree; where it never ran, the first run below it does. */
+void root_announce(struct agent *agent, const struct agent_run *run)
+{
+    bool is_root = run->path.len == run->id.len;
+    if (is_root || (run->flags & RUN_FLAG_PARENT_GONE) != 0)
+        root_say(agent, run);
 }
 
 static bool is_done_with(const struct agent_root *root)

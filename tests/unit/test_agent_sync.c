@@ -136,6 +136,22 @@ static void a_child_lists_a_root_that_never_ran(void **state)
                          "answer 1: created r.a epoch 1 running\n");
 }
 
+/* A cancel has made the tree, so Redis does not say that it was gone; and whoever carries the root
+ * may never come back to say that there is one. */
+static void an_assertion_below_a_root_elsewhere_lists_it(void **state)
+{
+    (void)state;
+    world_link_down(&world);
+    world_ask_start(&world, "ann", world_start_of("a", "r"));
+    world_forget(&world);
+    world_link_up(&world, "server1", "g1");
+    world_expect(&world, "generation\n"
+                         "held_add r\n"
+                         "find_claim r id a\n"
+                         "root_add r\n"
+                         "assert r/a below 'r' epoch 1\n");
+}
+
 /* Its client may have been told by the agentd that was here before. */
 static void without_redis_nobody_says_that_a_run_was_not_cancelled(void **state)
 {
@@ -622,6 +638,7 @@ int main(void)
         T(a_run_that_was_suspect_says_that_it_lives),
         T(a_report_of_an_epoch_that_redis_forgot_fences_nobody),
         T(a_child_lists_a_root_that_never_ran),
+        T(an_assertion_below_a_root_elsewhere_lists_it),
         T(without_redis_nobody_says_that_a_run_was_not_cancelled),
         T(an_end_that_overtakes_its_cancel_waits_for_it),
         T(a_cancel_missed_while_offline_is_found),
