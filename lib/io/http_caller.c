@@ -351,12 +351,13 @@ static void fly(struct call *call)
 }
 
 /* ---- names --------------------------------------------------------------------------------- */
-/* All its addresses that may be called, in the form "host:port:address,address". */
+/* All its addresses that may be called, in the form "+host:port:address,address": with the + they
+ * leave libcurl's cache again. */
 static bool take_addresses(struct call *call, const struct addrinfo *found)
 {
     char text[64 * ADDRESSES_MAX + HOST_MAX + 16];
     size_t count = 0;
-    int len = snprintf(text, sizeof text, "%s:%s:", call->host, call->port);
+    int len = snprintf(text, sizeof text, "+%s:%s:", call->host, call->port);
     for (; found != NULL && count < ADDRESSES_MAX; found = found->ai_next) {
         char address[INET6_ADDRSTRLEN + 1];
         bool is_v6 = found->ai_family == AF_INET6;
