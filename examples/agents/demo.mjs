@@ -48,7 +48,15 @@ const linesOf = (chain, conversation, level) =>
 
 /** Every level of every conversation is at work, and the user sees the deepest one's progress. */
 function allAtWork(chain, pages) {
-  return () => pages.every((page, i) => page.events.some(({ event }) => event === 'progress')
+  return () => {
+    const broken = pages.flatMap(({ events }) => events).find(({ event }) => event === 'error')
+    if (broken) throw new Error(`an agent failed: ${broken.data.message}`)
+    return isAtWork(chain, pages)
+  }
+}
+
+function isAtWork(chain, pages) {
+  return pages.every((page, i) => page.events.some(({ event }) => event === 'progress')
     && LEVELS.every((level) => linesOf(chain, conversations[i], level).length > 0))
 }
 

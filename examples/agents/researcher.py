@@ -9,6 +9,7 @@ import random
 import socket
 import time
 import uuid
+from contextlib import asynccontextmanager
 from typing import Annotated, Any, AsyncIterator, TypedDict
 
 import brakewire
@@ -74,7 +75,16 @@ def graph() -> StateGraph[State]:
     return build
 
 
-app = FastAPI()
+@asynccontextmanager
+async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    """One connection to the checkpoints: opened anew for each request, they would lock each other out."""
+    async with AsyncSqliteSaver.from_conn_string(os.environ["CHECKPOINTS"]) as saver:
+        await saver.setup()
+        app.state.chain = graph().compile(checkpointer=fenced(saver))
+        yield
+
+
+app = FastAPI(lifespan=lifespan)
 
 
 @app.post("/research")
@@ -82,13 +92,11 @@ async def research(request: Request) -> StreamingResponse:
     conversation = (await request.json())["conversation"]
 
     async def work() -> AsyncIterator[object]:
-        async with AsyncSqliteSaver.from_conn_string(os.environ["CHECKPOINTS"]) as saver:
-            config: RunnableConfig = {"configurable": {"thread_id": str(uuid.uuid4())},
-                                      "recursion_limit": STEPS + 10}
-            start: Any = {"conversation": conversation}
-            chain = graph().compile(checkpointer=fenced(saver))
-            async for part in chain.astream(start, config, stream_mode="custom"):
-                yield part
+        config: RunnableConfig = {"configurable": {"thread_id": str(uuid.uuid4())},
+                                  "recursion_limit": STEPS + 10}
+        start: Any = {"conversation": conversation}
+        async for part in app.state.chain.astream(start, config, stream_mode="custom"):
+            yield part
 
     async def noted() -> AsyncIterator[object]:
         try:
