@@ -113,7 +113,8 @@ async function finish(run, state) {
 async function* streamAsRun(graph, stream, run, config) {
   const leave = new AbortController()
   const signal = anyOf(config?.signal, run.signal, leave.signal)
-  const callerLeft = () => void stopFor(run).then(() => finish(run, 'cancelled'))
+  let leaving // the abort also fails what waits for it: the cancel is to be said before the end
+  const callerLeft = () => (leaving = stopFor(run).then(() => finish(run, 'cancelled')))
   config?.signal?.addEventListener('abort', callerLeft, { once: true })
   let isInterrupted = false
   let isDone = false
@@ -128,8 +129,9 @@ async function* streamAsRun(graph, stream, run, config) {
     isDone = true
   } catch (error) {
     isDone = true
+    await leaving
     const reason = await reasonOf(run, error)
-    await finish(run, run.signal.aborted ? 'cancelled' : 'error')
+    if (leaving === undefined) await finish(run, run.signal.aborted ? 'cancelled' : 'error')
     throw reason
   } finally {
     config?.signal?.removeEventListener('abort', callerLeft)
