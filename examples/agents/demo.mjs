@@ -43,8 +43,8 @@ async function startBrakewire(folder) {
   return { ...JSON.parse(line), stop: async () => { up.kill('SIGTERM'); await ended } }
 }
 
-const linesOf = (chain, conversation, level) =>
-  chain.work().filter((line) => line.conversation === conversation && line.level === level)
+const linesOf = (work, conversation, level) =>
+  work.filter((line) => line.conversation === conversation && line.level === level)
 
 /** Every level of every conversation is at work, and the user sees the deepest one's progress. */
 function allAtWork(chain, pages) {
@@ -56,19 +56,23 @@ function allAtWork(chain, pages) {
 }
 
 function isAtWork(chain, pages) {
-  return pages.every((page, i) => page.events.some(({ event }) => event === 'progress')
-    && LEVELS.every((level) => linesOf(chain, conversations[i], level).length > 0))
+  if (!pages.every(({ events }) => events.some(({ event }) => event === 'progress'))) return false
+  const work = chain.work() // there is a ledger: somebody's progress was seen
+  return conversations.every((name) => LEVELS.every((level) => linesOf(work, name, level).length > 0))
 }
 
-const isOver = (chain) => conversations.every((conversation) =>
-  LEVELS.every((level) => linesOf(chain, conversation, level).some(({ what }) => what !== 'step')))
+function isOver(chain) {
+  const work = chain.work()
+  return conversations.every((conversation) =>
+    LEVELS.every((level) => linesOf(work, conversation, level).some(({ what }) => what !== 'step')))
+}
 
 /** What happened after Stop, per level; times in ms from Stop to the last sign of life. */
-function look(chain, stops) {
+function look(work, stops) {
   const levels = {}
   for (const level of LEVELS) {
     const all = conversations.map((conversation, i) => {
-      const lines = linesOf(chain, conversation, level)
+      const lines = linesOf(work, conversation, level)
       return {
         after: Math.max(...lines.map(({ at }) => at)) - stops[i],
         steps: lines.filter(({ at, what }) => what === 'step' && at > stops[i]).length,
@@ -99,14 +103,15 @@ async function play(folder, agentds, pressStop) {
     }))
     await until(() => isOver(chain), 'everybody stopped or finished')
     await Promise.all(pages.map((page) => page.ended))
-    const levels = look(chain, stops)
+    const work = chain.work()
+    const levels = look(work, stops)
     const writes = chain.writes()
     return {
       levels,
       answers,
       answer_after_ms: median(answered.map((at, i) => at - stops[i]).sort((a, b) => a - b)),
       writes_after_stop: writes.filter((at) => at > Math.max(...stops)).length,
-      work_after_answer: chain.work().filter(({ at, what, conversation }) =>
+      work_after_answer: work.filter(({ at, what, conversation }) =>
         what === 'step' && at > answered[conversations.indexOf(conversation)]).length,
       writes_after_answer: writes.filter((at) => at > Math.max(...answered)).length,
       last_events: pages.map((page) => page.events.at(-1)?.event),
