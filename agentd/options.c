@@ -148,6 +148,15 @@ static bool is_namespace(const char *text)
     return len >= 1 && len <= 16 && strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789-") == len;
 }
 
+/* A connection that is cut again and again must be tried often enough to renew the lease: who waits
+ * for two seconds between tries, with a lease that is shorter, is declared lost. */
+static struct span longest_backoff(struct span lease)
+{
+    enum { LONGEST_MS = 2000, TRIES_A_LEASE = 8 };
+    int64_t ms = lease.ms / TRIES_A_LEASE;
+    return MILLIS(ms < LONGEST_MS ? ms : LONGEST_MS);
+}
+
 struct redis_target settings_redis(const struct settings *settings)
 {
     return (struct redis_target){
@@ -159,6 +168,7 @@ struct redis_target settings_redis(const struct settings *settings)
                 .cert_file = settings->redis_cert_file,
                 .key_file = settings->redis_key_file,
                 .name = settings->redis_tls_name},
+        .backoff_max = longest_backoff(settings->lease),
     };
 }
 
