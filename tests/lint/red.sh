@@ -20,6 +20,25 @@ plant() { # a small tree that every gate accepts
     printf 'import os\nprint(os.name)\n' >"$tree/tests/a.py"
 }
 
+plant_page() { # what the page of guarantees needs: each proved by the same few tests
+    mkdir -p "$tree"/tests/{integration,sim/mutants,faults/scenarios} "$tree/docs/model"
+    local number
+    for number in $(seq 1 11); do
+        printf '## G%s Something\n\n| proved by | |\n|---|---|\n' "$number"
+        printf '| unit | `test_a: it_holds` |\n| integration | `test_b: it_holds` |\n| sim | `sim: G1` |\n'
+        printf '| model | `model: final` |\n| mutants | `mutants: no-rule` |\n| faults | `faults: a-fault` |\n\n'
+    done >"$tree/docs/GUARANTEES.md"
+    local file
+    for file in unit/test_a integration/test_b; do
+        printf 'static void it_holds(void **state)\n{\n}\nint main(void)\n{\n    T(it_holds),\n}\n' >"$tree/tests/$file.c"
+    done
+    echo 'violated(sim, "G1: no");' >"$tree/tests/sim/check.c"
+    echo 'a rule' >"$tree/tests/sim/mutants/01-no-rule.patch"
+    echo 'assert(true); /* final */' >"$tree/docs/model/brakewire.pml"
+    printf '@scenario\nasync def a_fault(world):\n    pass\n' >"$tree/tests/faults/scenarios/daemons.py"
+    printf '    from . import daemons # noqa\n' >"$tree/tests/faults/scenarios/__init__.py"
+}
+
 failed=0
 expect_red() { # gate, what is wrong with the tree
     local gate=$1 what=$2 status=0
@@ -74,4 +93,29 @@ printf 'from %s.%s.org\n' deb debian >>"$tree/docs/a.md"
 expect_red words "a registry's host"
 rm "$tree/docs/b.md"
 expect_red words "a link to nowhere"
+
+unset BW_BUILD
+plant_page
+"$here/guarantees.sh" "$tree" || { echo "guarantees is red on a tree in order"; failed=1; }
+page_with() { # what is wrong, command...: done to the tree
+    local what=$1
+    shift
+    plant_page
+    (cd "$tree" && "$@")
+    expect_red guarantees "$what"
+}
+page_with "a test that is gone" rm tests/unit/test_a.c
+page_with "a test that its program does not run" sed -i 's/ *T(it_holds),/ \/* T(it_holds), *\//' tests/integration/test_b.c
+page_with "an invariant that nobody looks at" sed -i 's/violated(/(void)(/' tests/sim/check.c
+page_with "an assertion that is only named" sed -i 's/assert(true); //' docs/model/brakewire.pml
+page_with "a mutant that is gone" rm tests/sim/mutants/01-no-rule.patch
+page_with "a scenario in a file that nobody loads" sed -i 's/daemons/others/' tests/faults/scenarios/__init__.py
+page_with "a function that is no scenario" sed -i '/@scenario/d' tests/faults/scenarios/daemons.py
+page_with "a guarantee without a real fault" sed -i '0,/^| faults/{/^| faults/d}' docs/GUARANTEES.md
+page_with "a kind of proof that nobody knows" sed -i '0,/^| model/s/^| model/| modell/' docs/GUARANTEES.md
+page_with "a test in passing that is gone" sed -i '1i See `test_nobody`.' docs/GUARANTEES.md
+plant_page
+printf 'add_test([=[integration/test_b]=] "x")\n' >"$tree/CTestTestfile.cmake"
+export BW_BUILD=$tree
+expect_red guarantees "a program that ctest does not run"
 exit "$failed"

@@ -203,6 +203,27 @@ static void a_cancel_missed_while_offline_is_found(void **state)
                          "report r r:1:2\n");
 }
 
+/* No link broke, and still the message never came. */
+static void a_cancel_that_nobody_heard_of_is_found_within_a_period(void **state)
+{
+    (void)state;
+    struct cancel_record record = world_record("r", "r");
+    world_start(&world, "ann", "r", "");
+    world_forget(&world);
+    world_pass(&world, 36001); /* 30 s and a fifth */
+    assert_int_equal(world_open(&world, STORE_RECONCILE), 1);
+    world_forget(&world);
+    world_say_items(&world, STORE_RECONCILE,
+                    (struct store_item){.verdict = SAID_STOP,
+                                        .epoch = 1,
+                                        .ban = STR("r"),
+                                        .record = world_bytes(&world, &record)});
+    world_expect(&world, "count reconcile found\n"
+                         "r: running > stopping (cancel)\n"
+                         "notify ann: r enough, grace 10000\n"
+                         "report r r:1:2\n");
+}
+
 static void after_a_loss_all_is_told_again_in_order(void **state)
 {
     (void)state;
@@ -642,6 +663,7 @@ int main(void)
         T(without_redis_nobody_says_that_a_run_was_not_cancelled),
         T(an_end_that_overtakes_its_cancel_waits_for_it),
         T(a_cancel_missed_while_offline_is_found),
+        T(a_cancel_that_nobody_heard_of_is_found_within_a_period),
         T(after_a_loss_all_is_told_again_in_order),
         T(another_server_is_a_loss_too),
         T(a_run_asserted_below_a_ban_is_told),
