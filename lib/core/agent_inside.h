@@ -367,9 +367,9 @@ void client_drop_if_idle(struct agent *agent, struct agent_client *client);
 struct agent_root *root_find(const struct agent *agent, struct str id);
 struct agent_root *root_make(struct agent *agent, struct str id);
 void root_subscribe(struct agent *agent, struct agent_root *root);
-void root_list(struct agent *agent, struct agent_root *root);
-void root_say(struct agent *agent, const struct agent_run *run);      /* that there is a tree */
-void root_announce(struct agent *agent, const struct agent_run *run); /* into bw:roots */
+void root_list(struct agent *agent, struct agent_root *root); /* into bw:held and bw:roots */
+/* Into bw:roots once more: Redis had no such tree, or may have none. */
+void root_announce(struct agent *agent, const struct agent_run *run);
 void root_quieten(struct agent *agent, struct agent_root *root); /* nothing live: unsubscribe */
 void root_drop_if_idle(struct agent *agent, struct agent_root *root);
 struct agent_run *run_find(const struct agent *agent, struct str id);

@@ -139,7 +139,27 @@ void root_subscribe(struct agent *agent, struct agent_root *root)
     want(agent, DO_SUBSCRIBE)->root = str_of(root->id);
 }
 
-/* Into bw:held of this replica. Answered, so that a refusal is repaired at the next link-up. */
+/* Of the tree, as far as is known here. */
+static struct wall first_start(const struct agent *agent, const struct agent_root *root)
+{
+    const struct agent_run *top = run_find(agent, str_of(root->id));
+    if (top != NULL && top->root == root)
+        return top->started;
+    LIST_EACH (at, then, &root->runs)
+        return LIST_OWNER(at, struct agent_run, in_root)->started;
+    return agent->wall;
+}
+
+/* What is said first stays. */
+static void say_tree(struct agent *agent, struct agent_root *root)
+{
+    struct call about = {.kind = CALL_LISTED, .root = root};
+    want_call(agent, STORE_ROOT_ADD, &about)->number = first_start(agent, root).ms;
+}
+
+/* That there is a tree every agentd says that has a run of it: whoever carries the root may never
+ * come, or come back, to say so. Both are answered, so that a refusal is repaired at the next
+ * link-up. */
 void root_list(struct agent *agent, struct agent_root *root)
 {
     replica_list(agent);
@@ -148,22 +168,14 @@ void root_list(struct agent *agent, struct agent_root *root)
     root->is_listed = true;
     struct call about = {.kind = CALL_LISTED, .root = root};
     want_call(agent, STORE_HELD_ADD, &about);
+    say_tree(agent, root);
 }
 
-/* What is said first stays. */
-void root_say(struct agent *agent, const struct agent_run *run)
-{
-    struct store_call *call = want_silent_call(agent, STORE_ROOT_ADD);
-    call->root = str_of(run->root->id);
-    call->number = run->started.ms;
-}
-
-/* The root itself says that there is a tree; where it never ran, the first run below it does. */
 void root_announce(struct agent *agent, const struct agent_run *run)
 {
-    bool is_root = run->path.len == run->id.len;
-    if (is_root || (run->flags & RUN_FLAG_PARENT_GONE) != 0)
-        root_say(agent, run);
+    bool is_top = run->path.len == run->id.len;
+    if (is_top || (run->flags & RUN_FLAG_PARENT_GONE) != 0)
+        say_tree(agent, run->root);
 }
 
 static bool is_done_with(const struct agent_root *root)

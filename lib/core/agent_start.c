@@ -345,7 +345,6 @@ void start_send(struct agent *agent, struct agent_run *run)
         return;
     }
     root_list(agent, run->root);
-    root_announce(agent, run);
     start->was_sent = true;
     struct call about = {.kind = CALL_START, .run = run};
     struct store_call *call = want_call(agent, STORE_START, &about);

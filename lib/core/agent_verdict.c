@@ -160,16 +160,6 @@ static void claim_again(struct agent *agent, struct agent_run *run)
     run->claim_is_open = true;
 }
 
-/* Also below a root that is carried elsewhere: its agentd may never come back to list it, and where
- * a cancel has made the tree, Redis does not say that it was gone. */
-static void announce_asserted(struct agent *agent, const struct agent_run *run)
-{
-    if (run_find(agent, str_of(run->root->id)) == NULL)
-        root_say(agent, run);
-    else
-        root_announce(agent, run);
-}
-
 /* NULL: one is on its way. */
 static struct store_call *call_assert(struct agent *agent, struct agent_run *run, bool is_sync,
                                       bool adopts, bool claims)
@@ -185,7 +175,7 @@ static struct store_call *call_assert(struct agent *agent, struct agent_run *run
         alias_send(agent, run, 0, false);
     if (run_is_live(run->state))
         thread_renew(agent, run);
-    announce_asserted(agent, run);
+    root_announce(agent, run);
     struct call about = {.kind = CALL_ASSERT, .run = run, .is_sync = is_sync};
     struct store_call *call = want_call(agent, STORE_ASSERT, &about);
     call->path = run_parent_path(run);

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "api/api_codec.h"
 #include "sim/sim.h"
 
 enum { ANN, BEA, BROKER };
@@ -38,6 +39,38 @@ static size_t starts_stubborn(struct sim *sim, int node, const char *id, const c
 static void cancel(struct sim *sim, int node, const char *root, const char *target)
 {
     cancel_at(sim, &sim->node[node], root, target, "enough", SPAN_NONE);
+}
+
+/* Of a run that nobody has seen, remembered. */
+static void cancel_unseen(struct sim *sim, const char *root, const char *target)
+{
+    cancel_as(sim, &sim->node[BROKER],
+              &(struct cancel_ask){.run = str_of(target),
+                                   .root = str_of(root),
+                                   .reason = STR("enough"),
+                                   .grace = SPAN_NONE,
+                                   .timeout = SPAN_NONE,
+                                   .force = true,
+                                   .expect_at_most = -1,
+                                   .include_self = true});
+}
+
+/* Of all runs: in a story each is a researcher. */
+static void order(struct sim *sim, int node)
+{
+    struct sim_order *given = &sim->order[sim->order_count++];
+    *given = (struct sim_order){.agent = "researcher", .id = "o1"};
+    const struct order wanted = {.selector.agent = str_of(given->agent),
+                                 .action = ORDER_INTERRUPT,
+                                 .by = STR("operator"),
+                                 .at = sim_wall(sim),
+                                 .grace = SPAN_NONE};
+    char record[MESSAGE_MAX_BYTES];
+    struct order_ask ask = {.ask = sim->order_count,
+                            .id = str_of(given->id),
+                            .record = {record, api_encode_order(&wanted, record)},
+                            .expect_at_most = -1};
+    node_asks_order(sim, &sim->node[node], &ask);
 }
 
 static void restart_in(struct sim *sim, int node, int64_t ms)
@@ -502,6 +535,27 @@ static void a_client_that_dies(struct sim *sim)
                 "[  5144] b ends cancelled\n");
 }
 
+/* Nobody whom Redis has ever seen carries its root: who starts below it says that there is a tree.
+ */
+static void an_order_finds_a_tree_that_a_cancel_made(struct sim *sim)
+{
+    cancel_unseen(sim, "a", "x");
+    until(sim, 20);
+    starts(sim, BEA, "b", "a");
+    until(sim, 40);
+    order(sim, BROKER);
+    until(sim, 3000);
+    expect(sim, "[   100] broker is asked to cancel x\n"
+                "[   101] Redis records the cancel of x\n"
+                "[   102] cancel of x: requested\n"
+                "[   124] b starts\n"
+                "[   142] order o1: given\n"
+                "[   155] Redis records the cancel of b\n"
+                "[   156] b is told: order\n"
+                "[   178] b ends cancelled\n"
+                "[   276] broker: order o1 is carried out\n");
+}
+
 static const struct story all[] = {
 #define T(name) {#name, name}
     T(five_deep_in_one_hop),
@@ -522,6 +576,7 @@ static const struct story all[] = {
     T(redis_is_gone_for_a_minute),
     T(a_supervisor_that_fails),
     T(a_client_that_dies),
+    T(an_order_finds_a_tree_that_a_cancel_made),
 };
 
 /* ---- telling ------------------------------------------------------------------------------- */

@@ -334,6 +334,8 @@ void world_link_up(struct agent_world *world, const char *server, const char *ge
         world_says(world, STORE_LEASE, SAID_OK);
     while (world_open(world, STORE_HELD_ADD) > 0)
         world_says(world, STORE_HELD_ADD, SAID_OK);
+    while (world_open(world, STORE_ROOT_ADD) > 0)
+        world_says(world, STORE_ROOT_ADD, SAID_OK);
     world_says(world, STORE_ORDERS_READ, SAID_OK);
 }
 
@@ -393,6 +395,8 @@ void world_started(struct agent_world *world, const char *client, struct ask_sta
         world_says(world, STORE_FIND_READ, SAID_NOT_FOUND);
     while (world_open(world, STORE_HELD_ADD) > 0)
         world_says(world, STORE_HELD_ADD, SAID_OK);
+    while (world_open(world, STORE_ROOT_ADD) > 0)
+        world_says(world, STORE_ROOT_ADD, SAID_OK);
     world_says(world, STORE_START, SAID_STARTED);
     world_forget(world);
 }

@@ -186,6 +186,7 @@ static void its_end_says_why(void **state)
     world_expect(&world, "generation\n"
                          "replica_add\n"
                          "held_add r\n"
+                         "root_add r\n"
                          "end r/r epoch 1 cancelled banning story\n"
                          "lease g1\n");
     world_say(&world, STORE_END,

@@ -174,6 +174,42 @@ static void an_id_of_another_tree_is_taken(void **state)
                          "unsubscribe r\n");
 }
 
+/* Its root's agentd may be gone before it said that there is a tree, and a cancel may have made the
+ * tree: then Redis does not say that it was gone. */
+static void who_starts_below_a_root_elsewhere_lists_it_first(void **state)
+{
+    (void)state;
+    world_ask_start(&world, "ann", world_start_of("a", "r"));
+    world_forget(&world);
+    world_says(&world, STORE_FIND_CLAIM, SAID_OK);
+    world_expect(&world, "held_add r\n"
+                         "root_add r\n"
+                         "start r/a below 'r'\n");
+    world_says(&world, STORE_HELD_ADD, SAID_OK);
+    world_says(&world, STORE_ROOT_ADD, SAID_OK);
+    world_says(&world, STORE_START, SAID_STARTED);
+    world_start(&world, "ann", "b", "r");
+    world_ask_start(&world, "ann", world_start_of("c", "r.b"));
+    world_forget(&world);
+    world_says(&world, STORE_FIND_CLAIM, SAID_OK);
+    world_expect(&world, "start r/c below 'r.b'\n");
+}
+
+/* What Redis did not take is said again, as soon as it takes something. */
+static void a_list_of_roots_that_was_not_written_is_written_later(void **state)
+{
+    (void)state;
+    world_ask_start(&world, "ann", world_start_of("a", "r"));
+    world_says(&world, STORE_FIND_CLAIM, SAID_OK);
+    world_says(&world, STORE_HELD_ADD, SAID_OK);
+    world_says(&world, STORE_ROOT_ADD, SAID_UNWRITABLE);
+    world_says(&world, STORE_START, SAID_STARTED);
+    world_forget(&world);
+    world_pass(&world, 200);
+    world_expect(&world, "held_add r\n"
+                         "root_add r\n");
+}
+
 static void a_tombstone_of_the_id_is_carried_into_its_tree(void **state)
 {
     (void)state;
@@ -189,6 +225,7 @@ static void a_tombstone_of_the_id_is_carried_into_its_tree(void **state)
                                     .ban = STR("a"),
                                     .record = world_bytes(&world, &record)});
     world_expect(&world, "held_add r\n"
+                         "root_add r\n"
                          "start r/a below 'r' tombstone a\n");
 }
 
@@ -221,6 +258,7 @@ static void a_tombstone_of_a_claimed_parent_is_carried_too(void **state)
                                     .record = world_bytes(&world, &record)});
     world_expect(&world, "peek p/p\n"
                          "held_add r\n"
+                         "root_add r\n"
                          "start r/q below 'r.p' tombstone p\n");
 }
 
@@ -300,6 +338,7 @@ static void without_redis_a_run_starts_unprotected_and_is_asserted_later(void **
     world_link_up(&world, "server1", "g1");
     world_expect(&world, "generation\n"
                          "held_add r\n"
+                         "root_add r\n"
                          "find_claim r id r\n"
                          "root_add r\n"
                          "assert r/r below '' epoch 1\n");
@@ -523,6 +562,8 @@ int main(void)
         T(a_cancel_before_the_script_refuses_the_start),
         T(a_refused_start_gives_back_no_claim_of_another),
         T(an_id_of_another_tree_is_taken),
+        T(who_starts_below_a_root_elsewhere_lists_it_first),
+        T(a_list_of_roots_that_was_not_written_is_written_later),
         T(a_tombstone_of_the_id_is_carried_into_its_tree),
         T(a_tree_under_that_id_is_no_tombstone),
         T(a_tombstone_of_a_claimed_parent_is_carried_too),

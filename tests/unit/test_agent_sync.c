@@ -147,8 +147,8 @@ static void an_assertion_below_a_root_elsewhere_lists_it(void **state)
     world_link_up(&world, "server1", "g1");
     world_expect(&world, "generation\n"
                          "held_add r\n"
-                         "find_claim r id a\n"
                          "root_add r\n"
+                         "find_claim r id a\n"
                          "assert r/a below 'r' epoch 1\n");
 }
 
@@ -243,6 +243,7 @@ static void after_a_loss_all_is_told_again_in_order(void **state)
     world_expect(&world, "generation\n"
                          "replica_add\n"
                          "held_add r\n"
+                         "root_add r\n"
                          "cancel r/a force\n"
                          "find_claim r id r\n"
                          "root_add r\n"
@@ -517,6 +518,7 @@ static void a_lease_that_ran_out_is_made_again_and_all_compared(void **state)
     world_expect(&world, "generation\n"
                          "replica_add\n"
                          "held_add r\n"
+                         "root_add r\n"
                          "lease g1\n"
                          "reconcile r r:1:0\n");
 }
@@ -533,6 +535,7 @@ static void after_a_freeze_all_is_compared_at_once(void **state)
     world_expect(&world, "generation\n"
                          "replica_add\n"
                          "held_add r\n"
+                         "root_add r\n"
                          "lease g1\n"
                          "reconcile r r:1:0\n");
 }
