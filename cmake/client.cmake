@@ -6,7 +6,7 @@
 set(BRAKEWIRE_SOVERSION 0) # goes up with every change that breaks programs linked before
 
 file(GLOB client_sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/clients/c/*.c)
-set(client_of_lib base/buf base/mem base/str core/id base/rng wire/baggage io/sse_reader)
+set(client_of_lib base/buf base/mem base/str core/id base/rng wire/baggage io/curl_loop io/sse_reader)
 list(TRANSFORM client_of_lib PREPEND ${CMAKE_SOURCE_DIR}/lib/)
 list(TRANSFORM client_of_lib APPEND .c)
 set(client_deps dep_uv dep_curl dep_jansson)

@@ -1,12 +1,11 @@
 #include "courier.h"
 
-#include <curl/curl.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/socket.h>
 
 #include "base/list.h"
 #include "base/mem.h"
+#include "io/curl_loop.h"
 
 enum {
     AT_ONCE = 8, /* an agentd is next door: more connections make nothing faster */
@@ -29,16 +28,8 @@ struct call {
     char why[CURL_ERROR_SIZE];
 };
 
-struct watch { /* libcurl wants to know when this socket is ready */
-    uv_poll_t poll;
-    struct courier *courier;
-    curl_socket_t socket;
-};
-
 struct courier {
-    uv_loop_t *loop;
-    CURLM *multi;
-    uv_timer_t timer;
+    struct curl_loop *curl;
     struct list waiting, flying;
     size_t flying_count;
     struct call *stream;
@@ -46,32 +37,11 @@ struct courier {
     void *stream_owner;
     char *base, *unix_path, *authorization;
     bool is_closing;
-    bool is_inside; /* libcurl: it takes no calls from its own callbacks */
-    unsigned handles;
     void (*on_closed)(void *owner);
     void *owner;
 };
 
 /* ---- life ---------------------------------------------------------------------------------- */
-
-static void released(struct courier *courier)
-{
-    if (--courier->handles > 0)
-        return;
-    void (*on_closed)(void *owner) = courier->on_closed;
-    void *owner = courier->owner;
-    mem_free(courier->base);
-    mem_free(courier->unix_path);
-    mem_free(courier->authorization);
-    mem_free(courier);
-    if (on_closed != NULL)
-        on_closed(owner);
-}
-
-static void on_timer_closed(uv_handle_t *handle)
-{
-    released(handle->data);
-}
 
 static void call_free(struct call *call)
 {
@@ -85,22 +55,6 @@ static void call_free(struct call *call)
 }
 
 /* ---- answers ------------------------------------------------------------------------------- */
-
-static enum err err_of(CURLcode code)
-{
-    switch (code) {
-    case CURLE_OK:
-        return ERR_OK;
-    case CURLE_OUT_OF_MEMORY:
-        return ERR_NOMEM;
-    case CURLE_WRITE_ERROR:
-        return ERR_TOO_LARGE;
-    case CURLE_OPERATION_TIMEDOUT:
-        return ERR_TIMEOUT;
-    default:
-        return ERR_OFFLINE;
-    }
-}
 
 /* Of a Unix socket libcurl says that it "could not connect to localhost port 80". */
 static const char *explain(struct call *call, CURLcode code)
@@ -126,15 +80,15 @@ static void stream_finished(struct call *call, CURLcode code)
     courier->events->on_end(courier->stream_owner, status, why);
 }
 
-static void finished(struct call *call, CURLcode code)
+static void on_finished(void *transfer, CURLcode code)
 {
+    struct call *call = transfer;
     struct courier *courier = call->courier;
-    curl_multi_remove_handle(courier->multi, call->easy);
     if (call->is_stream) {
         stream_finished(call, code);
         return;
     }
-    struct delivery delivery = {.err = err_of(code)};
+    struct delivery delivery = {.err = curl_loop_err(code)};
     curl_easy_getinfo(call->easy, CURLINFO_RESPONSE_CODE, &delivery.status);
     if (delivery.err == ERR_OK)
         delivery.body = buf_str(&call->answer);
@@ -144,102 +98,6 @@ static void finished(struct call *call, CURLcode code)
     fly_next(courier);
     call->done(call->owner, &delivery);
     call_free(call);
-}
-
-static void read_finished(struct courier *courier)
-{
-    int left;
-    for (CURLMsg *message;
-         !courier->is_closing && (message = curl_multi_info_read(courier->multi, &left)) != NULL;) {
-        struct call *call = NULL;
-        CURLcode code = message->data.result;
-        if (message->msg != CURLMSG_DONE)
-            continue;
-        curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, (char **)&call);
-        finished(call, code);
-    }
-}
-
-/* ---- libcurl on the loop ------------------------------------------------------------------- */
-
-static void act_on(struct courier *courier, curl_socket_t socket, int events)
-{
-    int running;
-    if (courier->is_closing)
-        return;
-    courier->is_inside = true;
-    curl_multi_socket_action(courier->multi, socket, events, &running);
-    courier->is_inside = false;
-    read_finished(courier);
-    fly_next(courier);
-}
-
-static void on_ready(uv_poll_t *poll, int status, int events)
-{
-    struct watch *watch = poll->data;
-    int flags = status < 0 ? CURL_CSELECT_ERR : 0;
-    flags |= (events & UV_READABLE) != 0 ? CURL_CSELECT_IN : 0;
-    flags |= (events & UV_WRITABLE) != 0 ? CURL_CSELECT_OUT : 0;
-    act_on(watch->courier, watch->socket, flags);
-}
-
-static void on_watch_closed(uv_handle_t *handle)
-{
-    struct watch *watch = handle->data;
-    struct courier *courier = watch->courier;
-    mem_free(watch);
-    released(courier);
-}
-
-static struct watch *watch_new(struct courier *courier, curl_socket_t socket)
-{
-    struct watch *watch = mem_new(sizeof *watch);
-    if (watch == NULL || uv_poll_init_socket(courier->loop, &watch->poll, socket) != 0) {
-        mem_free(watch);
-        return NULL;
-    }
-    watch->poll.data = watch;
-    watch->courier = courier;
-    watch->socket = socket;
-    courier->handles++;
-    curl_multi_assign(courier->multi, socket, watch);
-    return watch;
-}
-
-static int on_socket_wanted(CURL *easy, curl_socket_t socket, int what, void *owner, void *known)
-{
-    struct courier *courier = owner;
-    struct watch *watch = known;
-    (void)easy;
-    if (what == CURL_POLL_REMOVE) {
-        if (watch != NULL)
-            uv_close((uv_handle_t *)&watch->poll, on_watch_closed);
-        curl_multi_assign(courier->multi, socket, NULL);
-        return 0;
-    }
-    if (watch == NULL && (watch = watch_new(courier, socket)) == NULL)
-        return -1;
-    int events = (what & CURL_POLL_IN) != 0 ? UV_READABLE : 0;
-    events |= (what & CURL_POLL_OUT) != 0 ? UV_WRITABLE : 0;
-    return uv_poll_start(&watch->poll, events, on_ready) == 0 ? 0 : -1;
-}
-
-static void on_time(uv_timer_t *timer)
-{
-    act_on(timer->data, CURL_SOCKET_TIMEOUT, 0);
-}
-
-static int on_time_wanted(CURLM *multi, long wait_ms, void *owner)
-{
-    struct courier *courier = owner;
-    (void)multi;
-    if (courier->is_closing)
-        return 0;
-    if (wait_ms < 0)
-        uv_timer_stop(&courier->timer);
-    else
-        uv_timer_start(&courier->timer, on_time, (uint64_t)wait_ms, 0);
-    return 0;
 }
 
 /* ---- a call -------------------------------------------------------------------------------- */
@@ -269,12 +127,10 @@ static bool add_header(struct call *call, const char *name, const char *value)
     return longer != NULL;
 }
 
-/* Not for the processes that the program starts: one that outlives it would hold the stream open,
- * and the agentd would think that the program is still there. */
 static curl_socket_t open_socket(void *owner, curlsocktype purpose, struct curl_sockaddr *address)
 {
     (void)owner, (void)purpose;
-    return socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+    return curl_loop_socket(address);
 }
 
 static void set_up(struct call *call, const char *path, long timeout_ms)
@@ -326,13 +182,13 @@ static struct call *call_new(struct courier *courier)
 /* Where libcurl does not take one, it and those behind it stay in line. */
 static void fly_next(struct courier *courier)
 {
-    if (courier->is_inside)
+    if (curl_loop_is_inside(courier->curl))
         return; /* a notice came, and is acknowledged: in a moment */
     LIST_EACH (at, then, &courier->waiting) {
         struct call *call = LIST_OWNER(at, struct call, in_list);
         if (courier->flying_count == AT_ONCE || courier->is_closing)
             return;
-        if (curl_multi_add_handle(courier->multi, call->easy) != CURLM_OK)
+        if (!curl_loop_add(courier->curl, call->easy))
             return;
         link_remove(&call->in_list);
         list_add_last(&courier->flying, &call->in_list);
@@ -372,7 +228,7 @@ enum err courier_listen(struct courier *courier, const char *path,
         return ERR_NOMEM;
     }
     set_up(call, path, 0);
-    if (curl_multi_add_handle(courier->multi, call->easy) != CURLM_OK) {
+    if (!curl_loop_add(courier->curl, call->easy)) {
         call_free(call);
         return ERR_NOMEM;
     }
@@ -386,7 +242,7 @@ void courier_hang_up(struct courier *courier)
 {
     if (courier->stream == NULL)
         return;
-    curl_multi_remove_handle(courier->multi, courier->stream->easy);
+    curl_loop_take_out(courier->curl, courier->stream->easy);
     call_free(courier->stream);
     courier->stream = NULL;
 }
@@ -410,36 +266,44 @@ static bool take_where(struct courier *courier, const char *where, const char *t
            && (!is_unix || courier->unix_path != NULL);
 }
 
-static bool set_up_multi(struct courier *courier)
+static void parts_free(struct courier *courier)
 {
-    courier->multi = curl_multi_init();
-    if (courier->multi == NULL)
-        return false;
-    curl_multi_setopt(courier->multi, CURLMOPT_SOCKETFUNCTION, on_socket_wanted);
-    curl_multi_setopt(courier->multi, CURLMOPT_SOCKETDATA, courier);
-    curl_multi_setopt(courier->multi, CURLMOPT_TIMERFUNCTION, on_time_wanted);
-    curl_multi_setopt(courier->multi, CURLMOPT_TIMERDATA, courier);
-    curl_multi_setopt(courier->multi, CURLMOPT_MAXCONNECTS, (long)AT_ONCE + 1);
-    return true;
+    mem_free(courier->base);
+    mem_free(courier->unix_path);
+    mem_free(courier->authorization);
+    mem_free(courier);
+}
+
+static void on_turned(void *owner)
+{
+    fly_next(owner);
 }
 
 enum err courier_open(uv_loop_t *loop, const char *where, const char *token, struct courier **out)
 {
+    static const struct curl_loop_events events = {.finished = on_finished, .turned = on_turned};
     struct courier *courier = mem_new(sizeof *courier);
     if (courier == NULL)
         return ERR_NOMEM;
-    courier->loop = loop;
-    courier->handles = 1;
     list_init(&courier->waiting);
     list_init(&courier->flying);
-    if (!take_where(courier, where, token) || !set_up_multi(courier)) {
-        released(courier);
+    if (!take_where(courier, where, token)
+        || curl_loop_open(loop, AT_ONCE + 1, &events, courier, &courier->curl) != ERR_OK) {
+        parts_free(courier);
         return ERR_NOMEM;
     }
-    uv_timer_init(loop, &courier->timer);
-    courier->timer.data = courier;
     *out = courier;
     return ERR_OK;
+}
+
+static void on_curl_closed(void *owner)
+{
+    struct courier *courier = owner;
+    void (*on_closed)(void *owner) = courier->on_closed;
+    owner = courier->owner;
+    parts_free(courier);
+    if (on_closed != NULL)
+        on_closed(owner);
 }
 
 static void drop_calls(struct courier *courier, struct list *calls, bool fly)
@@ -447,7 +311,7 @@ static void drop_calls(struct courier *courier, struct list *calls, bool fly)
     LIST_EACH (at, then, calls) {
         struct call *call = LIST_OWNER(at, struct call, in_list);
         if (fly)
-            curl_multi_remove_handle(courier->multi, call->easy);
+            curl_loop_take_out(courier->curl, call->easy);
         call_free(call);
     }
 }
@@ -460,6 +324,5 @@ void courier_close(struct courier *courier, void (*on_closed)(void *owner), void
     courier_hang_up(courier);
     drop_calls(courier, &courier->waiting, false);
     drop_calls(courier, &courier->flying, true);
-    curl_multi_cleanup(courier->multi); /* lets go of its sockets */
-    uv_close((uv_handle_t *)&courier->timer, on_timer_closed);
+    curl_loop_close(courier->curl, on_curl_closed, courier);
 }

@@ -1,7 +1,6 @@
 #include "io/http_caller.h"
 
 #include <assert.h>
-#include <curl/curl.h>
 #include <netdb.h>
 #include <stdio.h>
 #include <string.h>
@@ -9,6 +8,7 @@
 #include "base/buf.h"
 #include "base/list.h"
 #include "base/mem.h"
+#include "io/curl_loop.h"
 
 enum {
     AT_ONCE = 64,
@@ -43,17 +43,10 @@ struct call {
     size_t sent_len;
 };
 
-struct socket_watch { /* libcurl wants to know when this socket is ready */
-    uv_poll_t poll;
-    struct http_caller *caller;
-    curl_socket_t socket;
-};
-
 struct http_caller {
     uv_loop_t *loop;
     struct http_caller_options options;
-    CURLM *multi;
-    uv_timer_t timer;
+    struct curl_loop *curl;
     uv_idle_t later; /* the next turn of the loop: answers, and calls whose turn it is */
     struct list waiting, open, over;
     size_t waiting_count, open_count;
@@ -104,8 +97,8 @@ static void call_close(struct call *call)
     struct http_caller *caller = call->caller;
     if (call->state == CALL_RESOLVES)
         (void)uv_cancel((uv_req_t *)&call->lookup); /* its callback still comes */
-    if (call->easy != NULL && caller->multi != NULL)
-        curl_multi_remove_handle(caller->multi, call->easy);
+    if (call->easy != NULL)
+        curl_loop_take_out(caller->curl, call->easy);
     if (call->state == CALL_WAITS)
         caller->waiting_count--;
     else if (call->state != CALL_IS_OVER)
@@ -141,28 +134,10 @@ static void on_deadline(uv_timer_t *timer)
         fail(call, ERR_OFFLINE, "not reached in time");
 }
 
-static enum err err_of(CURLcode code)
+static void on_finished(void *transfer, CURLcode code)
 {
-    switch (code) {
-    case CURLE_OK:
-        return ERR_OK;
-    case CURLE_OUT_OF_MEMORY:
-        return ERR_NOMEM;
-    case CURLE_WRITE_ERROR:
-        return ERR_TOO_LARGE;
-    case CURLE_URL_MALFORMAT:
-    case CURLE_UNSUPPORTED_PROTOCOL:
-        return ERR_INVALID;
-    case CURLE_OPERATION_TIMEDOUT:
-        return ERR_TIMEOUT;
-    default:
-        return ERR_OFFLINE;
-    }
-}
-
-static void finished(struct call *call, CURLcode code)
-{
-    struct http_outcome outcome = {.err = err_of(code)};
+    struct call *call = transfer;
+    struct http_outcome outcome = {.err = curl_loop_err(code)};
     curl_easy_getinfo(call->easy, CURLINFO_RESPONSE_CODE, &outcome.status);
     if (outcome.err == ERR_OK)
         outcome.body = buf_str(&call->body);
@@ -170,101 +145,6 @@ static void finished(struct call *call, CURLcode code)
         outcome.why = call->why[0] != '\0' ? call->why : curl_easy_strerror(code);
     call_close(call);
     answer(call, &outcome);
-}
-
-static void read_finished(struct http_caller *caller)
-{
-    int left;
-    for (CURLMsg *message; (message = curl_multi_info_read(caller->multi, &left)) != NULL;) {
-        struct call *call = NULL;
-        CURLcode code = message->data.result;
-        if (message->msg != CURLMSG_DONE)
-            continue;
-        curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, (char **)&call);
-        finished(call, code);
-        if (caller->is_closing)
-            return;
-    }
-}
-
-/* ---- libcurl on the loop ------------------------------------------------------------------- */
-static void act_on(struct http_caller *caller, curl_socket_t socket, int events)
-{
-    int running;
-    if (caller->is_closing)
-        return;
-    curl_multi_socket_action(caller->multi, socket, events, &running);
-    read_finished(caller);
-}
-
-static void on_socket_ready(uv_poll_t *poll, int status, int events)
-{
-    struct socket_watch *watch = poll->data;
-    int flags = status < 0 ? CURL_CSELECT_ERR : 0;
-    flags |= (events & UV_READABLE) != 0 ? CURL_CSELECT_IN : 0;
-    flags |= (events & UV_WRITABLE) != 0 ? CURL_CSELECT_OUT : 0;
-    act_on(watch->caller, watch->socket, flags);
-}
-
-static void on_watch_closed(uv_handle_t *handle)
-{
-    struct socket_watch *watch = handle->data;
-    struct http_caller *caller = watch->caller;
-    mem_free(watch);
-    caller_released(caller);
-}
-
-static struct socket_watch *watch_new(struct http_caller *caller, curl_socket_t socket)
-{
-    struct socket_watch *watch = mem_new(sizeof *watch);
-    if (watch == NULL)
-        return NULL;
-    if (uv_poll_init_socket(caller->loop, &watch->poll, socket) != 0) {
-        mem_free(watch);
-        return NULL;
-    }
-    watch->poll.data = watch;
-    watch->caller = caller;
-    watch->socket = socket;
-    caller->handles++;
-    curl_multi_assign(caller->multi, socket, watch);
-    return watch;
-}
-
-static int on_socket_wanted(CURL *easy, curl_socket_t socket, int what, void *owner, void *known)
-{
-    struct http_caller *caller = owner;
-    struct socket_watch *watch = known;
-    (void)easy;
-    if (what == CURL_POLL_REMOVE) {
-        if (watch != NULL)
-            uv_close((uv_handle_t *)&watch->poll, on_watch_closed);
-        curl_multi_assign(caller->multi, socket, NULL);
-        return 0;
-    }
-    if (watch == NULL && (watch = watch_new(caller, socket)) == NULL)
-        return -1;
-    int events = (what & CURL_POLL_IN) != 0 ? UV_READABLE : 0;
-    events |= (what & CURL_POLL_OUT) != 0 ? UV_WRITABLE : 0;
-    return uv_poll_start(&watch->poll, events, on_socket_ready) == 0 ? 0 : -1;
-}
-
-static void on_time(uv_timer_t *timer)
-{
-    act_on(timer->data, CURL_SOCKET_TIMEOUT, 0);
-}
-
-static int on_time_wanted(CURLM *multi, long wait_ms, void *owner)
-{
-    struct http_caller *caller = owner;
-    (void)multi;
-    if (caller->is_closing)
-        return 0;
-    if (wait_ms < 0)
-        uv_timer_stop(&caller->timer);
-    else
-        uv_timer_start(&caller->timer, on_time, (uint64_t)wait_ms, 0);
-    return 0;
 }
 
 /* ---- one call ------------------------------------------------------------------------------ */
@@ -346,7 +226,7 @@ static void fly(struct call *call)
     }
     set_up(call);
     call->state = CALL_FLIES;
-    if (curl_multi_add_handle(call->caller->multi, call->easy) != CURLM_OK)
+    if (!curl_loop_add(call->caller->curl, call->easy))
         fail(call, ERR_NOMEM, "libcurl does not take it");
 }
 
@@ -616,27 +496,20 @@ enum err http_caller_call(struct http_caller *caller, const struct http_errand *
 }
 
 /* ---- coming and going ---------------------------------------------------------------------- */
-static void on_caller_handle_closed(uv_handle_t *handle)
+static void on_later_closed(uv_handle_t *handle)
 {
     caller_released(handle->data);
 }
 
-static bool set_up_multi(struct http_caller *caller)
+static void on_curl_closed(void *owner)
 {
-    caller->multi = curl_multi_init();
-    if (caller->multi == NULL)
-        return false;
-    curl_multi_setopt(caller->multi, CURLMOPT_SOCKETFUNCTION, on_socket_wanted);
-    curl_multi_setopt(caller->multi, CURLMOPT_SOCKETDATA, caller);
-    curl_multi_setopt(caller->multi, CURLMOPT_TIMERFUNCTION, on_time_wanted);
-    curl_multi_setopt(caller->multi, CURLMOPT_TIMERDATA, caller);
-    curl_multi_setopt(caller->multi, CURLMOPT_MAXCONNECTS, (long)caller->options.at_once);
-    return true;
+    caller_released(owner);
 }
 
 enum err http_caller_open(uv_loop_t *loop, const struct http_caller_options *options,
                           struct http_caller **out)
 {
+    static const struct curl_loop_events events = {.finished = on_finished};
     struct http_caller *caller = mem_new(sizeof *caller);
     if (caller == NULL)
         return ERR_NOMEM;
@@ -645,16 +518,16 @@ enum err http_caller_open(uv_loop_t *loop, const struct http_caller_options *opt
     caller->options.at_once = options->at_once > 0 ? options->at_once : AT_ONCE;
     caller->options.waiting_max = options->waiting_max > 0 ? options->waiting_max : WAITING_MAX;
     caller->options.answer_max = options->answer_max > 0 ? options->answer_max : ANSWER_MAX;
-    if (!set_up_multi(caller)) {
+    if (curl_loop_open(loop, (long)caller->options.at_once, &events, caller, &caller->curl)
+        != ERR_OK) {
         mem_free(caller);
         return ERR_NOMEM;
     }
     struct list *lists[] = {&caller->waiting, &caller->open, &caller->over};
     for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++)
         list_init(lists[i]);
-    uv_timer_init(loop, &caller->timer);
     uv_idle_init(loop, &caller->later);
-    caller->timer.data = caller->later.data = caller;
+    caller->later.data = caller;
     caller->handles = 2;
     *out = caller;
     return ERR_OK;
@@ -672,8 +545,6 @@ void http_caller_close(struct http_caller *caller)
     close_calls(&caller->waiting);
     close_calls(&caller->open);
     close_calls(&caller->over);
-    curl_multi_cleanup(caller->multi); /* lets go of its sockets */
-    caller->multi = NULL;
-    uv_close((uv_handle_t *)&caller->timer, on_caller_handle_closed);
-    uv_close((uv_handle_t *)&caller->later, on_caller_handle_closed);
+    curl_loop_close(caller->curl, on_curl_closed, caller);
+    uv_close((uv_handle_t *)&caller->later, on_later_closed);
 }

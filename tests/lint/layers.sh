@@ -42,7 +42,7 @@ check lib/io    'base/|io/'                                       '[a-z]' 'msgpa
 check lib/store "base/|$tree|wire/|store/|io/redis_(link|router)[.]h|scripts[.]h" '[a-z]' "${not_uv/hiredis\//hiredis\/[^h]}"
 check lib/remote 'base/|core/(remote|message)[.]h|remote/|io/http_caller[.]h' '[a-z]' 'hiredis|msgpack|microhttpd[.]h|curl|cmocka'
 check lib/api   'base/|core/|wire/|api/|io/http_server[.]h'            '[a-z]' 'uv|hiredis|msgpack|curl|cmocka'
-check clients/c 'base/|wire/baggage[.]h|io/sse_reader[.]h|brakewire/|inside[.]h|courier[.]h' '[a-z]' '(hiredis/|msgpack|microhttpd[.]h|openssl/|cmocka[.]h)'
+check clients/c 'base/|wire/baggage[.]h|io/(curl_loop|sse_reader)[.]h|brakewire/|inside[.]h|courier[.]h' '[a-z]' '(hiredis/|msgpack|microhttpd[.]h|openssl/|cmocka[.]h)'
 for program in agentd broker brakectl; do
     check "$program" "(base|core|wire|io|remote|store|api|brakewire|$program)/|[a-z_]+[.]h" '[a-z]' cmocka
 done
