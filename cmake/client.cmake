@@ -45,6 +45,9 @@ install(TARGETS brakewire brakewire_static LIBRARY DESTINATION ${CMAKE_INSTALL_L
         ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
 install(DIRECTORY include/brakewire DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 
+# Where the prefix is, seen from the file itself: what is unpacked or moved stays true.
+file(RELATIVE_PATH client_prefix_from_pc ${CMAKE_INSTALL_FULL_LIBDIR}/pkgconfig ${CMAKE_INSTALL_PREFIX})
+string(REGEX REPLACE "/$" "" client_prefix_from_pc "${client_prefix_from_pc}")
 configure_file(clients/c/brakewire.pc.in brakewire.pc @ONLY)
 install(FILES ${CMAKE_BINARY_DIR}/brakewire.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
 

@@ -35,9 +35,9 @@ for other in hiredis msgpack microhttpd crypto; do
     ! readelf -d "$lib/libbrakewire.so" | grep -q "NEEDED.*$other" || fail "it needs $other"
 done
 
-# Where the prefix is another one than at the time of the build, as for a package that is unpacked.
+# The prefix is another one than at the time of the build, as of a package that is unpacked.
 export PKG_CONFIG_PATH=$lib/pkgconfig
-flags() { pkg-config --define-prefix "$@" brakewire; }
+flags() { pkg-config --dont-define-prefix "$@" brakewire; }
 examples=clients/c/examples
 cc=${CC:-cc}
 warnings=(-Wall -Wextra -Wpedantic -Werror)
