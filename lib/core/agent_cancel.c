@@ -45,8 +45,12 @@ static bool open_ask(struct agent *agent, const struct cancel_ask *ask, struct o
     }
     if (open->run != NULL)
         open->run->calls++;
-    if (open->box != NULL)
+    if (open->box != NULL) {
         box_share(open->box);
+        open->held = held_find(agent, open->box->record.root, open->box->record.target);
+    }
+    if (open->held != NULL)
+        open->held->asks++;
     struct agent_effect *effect = want(agent, DO_ASK_CANCEL);
     effect->ask = open->key;
     effect->cancel = *ask;
@@ -410,10 +414,12 @@ void cancel_answered(struct agent *agent, const struct agent_event *event)
     struct open_ask *open = map_take(&agent->asks, ask_key(&key));
     if (open == NULL)
         return;
+    if (open->held != NULL)
+        open->held->asks--;
     if (!open->is_of_children)
         take_result(agent, event->result);
     if (event->result->problem != PROBLEM_NONE && !is_unrecorded(event->result->problem))
-        held_withdraw(agent, open->box);
+        held_withdraw(agent, open->held, open->box);
     if (open->kind == OPEN_API)
         answer_api(agent, event, open);
     else if (open->kind == OPEN_TEXT)

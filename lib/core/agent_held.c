@@ -141,18 +141,17 @@ void held_drop(struct agent *agent, struct held *held)
     root_drop_if_idle(agent, root);
 }
 
-/* Redis refused to record it. An earlier asker was told that it is kept: then it is. */
-void held_withdraw(struct agent *agent, const struct record_box *box)
+/* An earlier asker was told that it is kept, or another one may still be told so: then it is. */
+void held_withdraw(struct agent *agent, struct held *held, const struct record_box *box)
 {
-    struct held *held = box != NULL ? held_find(agent, box->record.root, box->record.target) : NULL;
-    bool is_ours = held != NULL && held->box == box && !held->is_promised;
+    bool is_ours = held != NULL && held->box == box && !held->is_promised && held->asks == 0;
     if (is_ours && !held->is_confirmed && !held->is_on_its_way)
         held_drop(agent, held);
 }
 
 static bool may_go(const struct held *held)
 {
-    return held->is_confirmed && !held->is_on_its_way;
+    return held->is_confirmed && !held->is_on_its_way && held->asks == 0;
 }
 
 /* What Redis has not confirmed is never forgotten, nor what may still have to refuse a start. */

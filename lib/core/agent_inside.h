@@ -64,6 +64,7 @@ struct held {
     bool is_refused;              /* by a Redis that did not say for how long */
     bool asked_here;              /* while Redis was away: whoever asked wants it audited */
     bool is_promised;             /* somebody was answered that it is pending */
+    uint32_t asks;                /* that lean on it and have not been answered */
     char key[2 * RUN_ID_MAX + 2]; /* "<root>.<target>" */
 };
 
@@ -261,6 +262,7 @@ struct open_ask { /* a DO_ASK_CANCEL that has not been answered */
     enum open_kind kind;
     size_t told;
     struct record_box *box; /* what we would have recorded; NULL: it needs the answer first */
+    struct held *held;      /* pinned: that cancel, where it holds here meanwhile */
     struct agent_run *run;  /* pinned: whose link */
     bool is_of_children;    /* include_self false: the target itself is not banned */
     char link_id[LINK_ID_LEN + 1];
@@ -413,7 +415,8 @@ struct record_box *hold(struct agent *agent, struct record_box *box, bool is_con
 struct held *held_find(const struct agent *agent, struct str root, struct str target);
 struct held *held_over_path(const struct agent *agent, struct str root, struct str path);
 void held_drop(struct agent *agent, struct held *held);
-void held_withdraw(struct agent *agent, const struct record_box *box); /* NULL is fine */
+/* An ask that leans on it was refused. Both may be NULL. */
+void held_withdraw(struct agent *agent, struct held *held, const struct record_box *box);
 void held_expire(struct agent *agent);
 void held_send(struct agent *agent, struct held *held);
 void held_answered(struct agent *agent, struct call *call, const struct store_answer *answer);

@@ -98,6 +98,30 @@ static void a_redis_that_cannot_record_it_still_publishes(void **state)
     world_expect(&world, "cancel r/a force\n");
 }
 
+/* Two ask for the same: Redis does not know the run for the one, and cannot be asked for the other.
+ */
+static void one_refused_cancel_takes_no_other_along(void **state)
+{
+    (void)state;
+    world_start(&world, "bob", "c", "z");
+    struct cancel_ask cancel = world_cancel_of("z");
+    struct agent_event second = {
+        .kind = AGENT_ASKED_CANCEL, .ask = 7, .caller = {.operator_ = true}, .cancel = &cancel};
+    world_ask_cancel(&world, "operator", cancel);
+    world_feed(&world, second);
+    world_forget(&world);
+    world.last_ask = 6;
+    world_cancel_says(&world, PROBLEM_NOT_FOUND, (struct cancel_record){0});
+    world.last_ask = 7;
+    world_cancel_says(&world, PROBLEM_UNAVAILABLE, (struct cancel_record){0});
+    world_expect(&world, "answer 6: not_found told 1\n"
+                         "answer 7: pending\n"
+                         "publish z.z unrecorded\n");
+    world_pass(&world, 200);
+    world_expect(&world, "find_claim z id z\n"
+                         "cancel z/z force\n");
+}
+
 static void children_alone_each_get_their_own(void **state)
 {
     (void)state;
@@ -354,6 +378,7 @@ int main(void)
         T(a_client_cancels_its_own_and_what_is_below_alone),
         T(without_redis_a_cancel_stops_here_and_is_recorded_later),
         T(a_redis_that_cannot_record_it_still_publishes),
+        T(one_refused_cancel_takes_no_other_along),
         T(children_alone_each_get_their_own),
         T(a_dry_run_and_a_bounded_one_stop_nobody_before_they_are_counted),
         T(a_cancel_by_hand_asks_and_obeys_what_is_stored),
