@@ -154,6 +154,14 @@ static bool lives_below(const struct agent_root *root, struct str target)
     return false;
 }
 
+/* Somebody is told that it is kept: Redis is told of it whatever happens here meanwhile. Also of
+ * one that was to come with the end of its run: that end may be fenced. */
+static void promise(struct held *held)
+{
+    held->is_promised = true;
+    held->is_confirmed = false;
+}
+
 /* Holds it and tells whom it hits here. `out` shares the box that is held; NULL when it hits nobody
  * or there is no room to hold it: then nothing may be promised. */
 static size_t stop_scope(struct agent *agent, struct agent_root *root,
@@ -167,11 +175,11 @@ static size_t stop_scope(struct agent *agent, struct agent_root *root,
         return 0;
     size_t told = apply_cancel(agent, root, hold(agent, box, false));
     struct held *held = held_find(agent, record->root, record->target);
-    if (held != NULL) {
+    if (held != NULL)
         *out = box_share(held->box);
-        held->asked_here = held->asked_here || !agent->is_linked;
-        /* also one that was to come with an end: that may be fenced */
-        held->is_confirmed = held->is_confirmed && agent->is_linked;
+    if (held != NULL && !agent->is_linked) {
+        held->asked_here = true;
+        promise(held);
     }
     box_drop(agent, box);
     return told;
@@ -233,7 +241,7 @@ static void answer_pending(struct agent *agent, const struct agent_event *event,
     };
     struct held *held = held_find(agent, box->record.root, box->record.target);
     if (held != NULL)
-        held->is_promised = true;
+        promise(held);
     struct agent_reply *reply = want_answer(agent, event->ask);
     reply->pending = true;
     reply->told_here = told;

@@ -122,6 +122,22 @@ static void one_refused_cancel_takes_no_other_along(void **state)
                          "cancel z/z force\n");
 }
 
+/* The end of r takes along what is below it; but that end may yet be fenced. */
+static void a_cancel_that_is_pending_waits_for_no_end(void **state)
+{
+    (void)state;
+    world_ask_end(&world, "ann", "r", 1, RUN_ERROR);
+    world_says(&world, STORE_END, SAID_UNWRITABLE);
+    world_ask_cancel(&world, "ann", world_cancel_of("r"));
+    world_forget(&world);
+    world_cancel_says(&world, PROBLEM_UNAVAILABLE, (struct cancel_record){0});
+    world_expect(&world, "answer 6: pending\n"
+                         "publish r.r unrecorded\n");
+    world_pass(&world, 200);
+    world_expect(&world, "cancel r/r force\n"
+                         "end r/r epoch 1 error banning\n");
+}
+
 static void children_alone_each_get_their_own(void **state)
 {
     (void)state;
@@ -379,6 +395,7 @@ int main(void)
         T(without_redis_a_cancel_stops_here_and_is_recorded_later),
         T(a_redis_that_cannot_record_it_still_publishes),
         T(one_refused_cancel_takes_no_other_along),
+        T(a_cancel_that_is_pending_waits_for_no_end),
         T(children_alone_each_get_their_own),
         T(a_dry_run_and_a_bounded_one_stop_nobody_before_they_are_counted),
         T(a_cancel_by_hand_asks_and_obeys_what_is_stored),
