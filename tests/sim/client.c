@@ -269,7 +269,7 @@ void client_ends(struct sim *sim, size_t place, enum run_state state)
         return;
     }
     struct ask_end end = {.run = str_of(run->id), .epoch = run->epoch, .state = state};
-    size_t ask = ask_open(sim, (struct ask){.kind = ASK_END, .run = place});
+    size_t ask = ask_open(sim, (struct ask){.kind = ASK_END, .run = place, .life = client->life});
     node_feed(sim, node,
               (struct agent_event){.kind = AGENT_ASKED_END,
                                    .ask = sim->ask[ask].ask,
@@ -277,9 +277,21 @@ void client_ends(struct sim *sim, size_t place, enum run_state state)
                                    .end = &end});
 }
 
-static void end_answered(struct sim *sim, size_t place, const struct agent_reply *reply)
+/* Another process of its client goes on with the run: what was said to the one before, nobody
+ * heard. */
+static bool asker_was_replaced(const struct sim *sim, const struct ask *ask)
 {
+    const struct client *client = &sim->client[sim->run[ask->run].client];
+    unsigned last = client->is_alive ? client->life : client->life - 1;
+    return ask->life < last;
+}
+
+static void end_answered(struct sim *sim, const struct ask *ask, const struct agent_reply *reply)
+{
+    const size_t place = ask->run;
     struct sim_run *run = &sim->run[place];
+    if (asker_was_replaced(sim, ask))
+        return;
     bool must_repeat =
         reply->problem == PROBLEM_UNAVAILABLE || reply->problem == PROBLEM_UNKNOWN_OUTCOME;
     bool was_wrong = reply->problem == PROBLEM_NOT_CANCELLED;
@@ -492,7 +504,7 @@ void client_answered(struct sim *sim, uint64_t key, const struct agent_reply *re
         if (ask.kind == ASK_START)
             start_answered(sim, ask.run, reply);
         else if (ask.kind == ASK_END)
-            end_answered(sim, ask.run, reply);
+            end_answered(sim, &ask, reply);
         else if (ask.kind == ASK_FENCE)
             fence_answered(sim, &ask, reply);
         else if (ask.kind == ASK_LINK)

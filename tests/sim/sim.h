@@ -225,7 +225,8 @@ struct sim {
         uint64_t ask;
         enum { ASK_START, ASK_END, ASK_ACK, ASK_FENCE, ASK_LINK, ASK_CANCEL } kind;
         size_t run, cancel;
-        uint8_t node; /* cancel: who was asked */
+        uint8_t node;  /* cancel: who was asked */
+        unsigned life; /* end: of the client that asked */
         char text[NAME_TEXT_MAX];
     } ask[512];
     size_t ask_count;
