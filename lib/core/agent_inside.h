@@ -252,7 +252,7 @@ struct call {
     char *text;           /* ours: write_id, or the id that is looked for */
     enum run_state asked; /* end */
     uint32_t epoch;       /* end: that of its caller */
-    bool is_repeat, is_claim;
+    bool is_repeat, is_claim, adopts;
     uint32_t next_free;
 };
 

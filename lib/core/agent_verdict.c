@@ -176,7 +176,7 @@ static struct store_call *call_assert(struct agent *agent, struct agent_run *run
     if (run_is_live(run->state))
         thread_renew(agent, run);
     root_announce(agent, run);
-    struct call about = {.kind = CALL_ASSERT, .run = run, .is_sync = is_sync};
+    struct call about = {.kind = CALL_ASSERT, .run = run, .is_sync = is_sync, .adopts = adopts};
     struct store_call *call = want_call(agent, STORE_ASSERT, &about);
     call->path = run_parent_path(run);
     call->incarnation = run->incarnation;
@@ -333,8 +333,10 @@ void assert_answered(struct agent *agent, struct call *call, const struct store_
         verdict_apply(agent, run, &verdict);
         break;
     case SAID_OFFLINE:
+        run->may_adopt = run->may_adopt || call->adopts;
         break;
     default:
+        run->may_adopt = run->may_adopt || call->adopts;
         sync_retry_later(agent);
         break;
     }

@@ -333,6 +333,37 @@ static void a_fenced_life_does_not_begin_again(void **state)
     world_expect(&world, "answer 1: fenced r epoch 1 lost cancel r.r by brakewire\n");
 }
 
+/* Taken over while Redis was away; then the link breaks, or Redis cannot write, once more. */
+static void an_adoption_that_was_not_answered_is_made_again(void **state)
+{
+    (void)state;
+    struct store_answer fenced = {.verdict = SAID_FENCED, .epoch = 1, .owner = STR("here")};
+    struct ask_start start = world_start_of("r", "");
+    start.epoch = 1;
+    start.takeover = true;
+    world_link_down(&world);
+    world_ask_start(&world, "ann", start);
+    world_link_up(&world, "server1", "g1");
+    world_say(&world, STORE_ASSERT, fenced);
+    world_link_down(&world);
+    world_drop_calls(&world);
+    world_link_up(&world, "server1", "g1");
+    world_forget(&world);
+    world_say(&world, STORE_ASSERT, fenced);
+    world_expect(&world, "find_claim r id r\n"
+                         "root_add r\n"
+                         "assert r/r below '' epoch 1 adopt\n");
+    world_says(&world, STORE_ASSERT, SAID_UNWRITABLE);
+    world_pass(&world, 200);
+    world_forget(&world);
+    world_say(&world, STORE_ASSERT, fenced);
+    world_expect(&world, "find_claim r id r\n"
+                         "root_add r\n"
+                         "assert r/r below '' epoch 1 adopt\n");
+    world_say(&world, STORE_ASSERT, (struct store_answer){.verdict = SAID_ADOPTED, .epoch = 2});
+    assert_int_equal(world_view(&world, "r").epoch, 2);
+}
+
 /* The end is that of another life in the same epoch. */
 static void an_end_that_another_life_fences_is_not_sent_again(void **state)
 {
@@ -672,6 +703,7 @@ int main(void)
         T(a_run_asserted_below_a_ban_is_told),
         T(a_fenced_run_stops_and_ends_nothing),
         T(a_fenced_life_does_not_begin_again),
+        T(an_adoption_that_was_not_answered_is_made_again),
         T(an_end_that_another_life_fences_is_not_sent_again),
         T(a_run_declared_lost_is_killed_and_reported_gone),
         T(a_redis_that_forgot_that_a_run_was_lost_is_told_its_end),
