@@ -63,6 +63,15 @@ struct client *client_add(struct sim *sim, const char *name, struct node *node)
     return client;
 }
 
+/* Another process of its client goes on with the run: what was said to the one before, nobody
+ * heard. */
+static bool asker_was_replaced(const struct sim *sim, const struct ask *ask)
+{
+    const struct client *client = &sim->client[sim->run[ask->run].client];
+    unsigned last = client->is_alive ? client->life : client->life - 1;
+    return ask->life < last;
+}
+
 /* ---- starts -------------------------------------------------------------------------------- */
 size_t client_run(struct sim *sim, struct client *client, const char *id, const char *parents)
 {
@@ -139,7 +148,7 @@ void client_retries(struct sim *sim, size_t place)
     }
     run->asked_at = sim->now;
     struct ask_start start = start_of(sim, run, place);
-    size_t ask = ask_open(sim, (struct ask){.kind = ASK_START, .run = place});
+    size_t ask = ask_open(sim, (struct ask){.kind = ASK_START, .run = place, .life = client->life});
     node_feed(sim, node,
               (struct agent_event){.kind = AGENT_ASKED_START,
                                    .ask = sim->ask[ask].ask,
@@ -174,13 +183,17 @@ static bool is_latest(const struct sim *sim, const struct sim_run *run, uint32_t
     return known != NOBODY && epoch >= sim->known.item[known].now.epoch;
 }
 
-static void start_answered(struct sim *sim, size_t place, const struct agent_reply *reply)
+static void start_answered(struct sim *sim, const struct ask *ask, const struct agent_reply *reply)
 {
+    const size_t place = ask->run;
+    const bool is_unheard = asker_was_replaced(sim, ask);
     struct sim_run *run = &sim->run[place];
     if (run->phase == RUN_DEAD) {
         end_what_nobody_wants(sim, place, reply);
         return;
     }
+    if (is_unheard && reply->problem != PROBLEM_NONE)
+        return; /* the next one asks by itself */
     bool is_too_many = reply->problem == PROBLEM_OVERLOADED && run->phase == RUN_ASKED;
     switch (is_too_many ? PROBLEM_FULL : reply->problem) {
     case PROBLEM_NONE:
@@ -191,7 +204,7 @@ static void start_answered(struct sim *sim, size_t place, const struct agent_rep
         run->epoch = reply->epoch;
         run->is_protected = reply->is_protected;
         run->is_superseded = run->is_superseded && !is_latest(sim, run, reply->epoch);
-        run->is_between_lives = false;
+        run->is_between_lives = run->is_between_lives && is_unheard;
         run->known_life = node_of(sim, run)->life;
         run_recount(sim, run);
         break;
@@ -275,15 +288,6 @@ void client_ends(struct sim *sim, size_t place, enum run_state state)
                                    .ask = sim->ask[ask].ask,
                                    .caller = caller_of(client),
                                    .end = &end});
-}
-
-/* Another process of its client goes on with the run: what was said to the one before, nobody
- * heard. */
-static bool asker_was_replaced(const struct sim *sim, const struct ask *ask)
-{
-    const struct client *client = &sim->client[sim->run[ask->run].client];
-    unsigned last = client->is_alive ? client->life : client->life - 1;
-    return ask->life < last;
 }
 
 static void end_answered(struct sim *sim, const struct ask *ask, const struct agent_reply *reply)
@@ -502,7 +506,7 @@ void client_answered(struct sim *sim, uint64_t key, const struct agent_reply *re
         }
         sim->ask[i].ask = 0;
         if (ask.kind == ASK_START)
-            start_answered(sim, ask.run, reply);
+            start_answered(sim, &ask, reply);
         else if (ask.kind == ASK_END)
             end_answered(sim, &ask, reply);
         else if (ask.kind == ASK_FENCE)

@@ -226,7 +226,7 @@ struct sim {
         enum { ASK_START, ASK_END, ASK_ACK, ASK_FENCE, ASK_LINK, ASK_CANCEL } kind;
         size_t run, cancel;
         uint8_t node;  /* cancel: who was asked */
-        unsigned life; /* end: of the client that asked */
+        unsigned life; /* start, end: of the client that asked */
         char text[NAME_TEXT_MAX];
     } ask[512];
     size_t ask_count;
