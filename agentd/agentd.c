@@ -409,6 +409,7 @@ static enum err open_store(struct agentd *d, const char **why)
                                     .audit_max = 100000,
                                     .durable = {.replicas = (unsigned)settings->durable_replicas,
                                                 .timeout = settings->durable_timeout}};
+    redis_news_init(&d->redis_news, settings->redis_url);
     *why = "redis_url cannot be used";
     enum err err = store_open(d->loop, &target, &options, &upstream_events, d, &d->store);
     if (err == ERR_OK)
@@ -469,6 +470,7 @@ static void free_memory(struct agentd *d)
     map_fini(&d->asks);
     map_fini(&d->streams);
     map_fini(&d->processes);
+    redis_news_fini(&d->redis_news);
     mem_free(d->server);
     mem_free(d->generation);
     mem_free(d);

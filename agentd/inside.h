@@ -20,6 +20,7 @@
 #include "core/cancels.h"
 #include "io/http_server.h"
 #include "io/proctree.h"
+#include "io/redis_news.h"
 #include "remote/remote.h"
 #include "remote/text.h"
 #include "store/store.h"
@@ -79,8 +80,8 @@ struct agentd {
     struct list audit; /* entries that Redis has not taken yet, oldest first */
     size_t audit_count;
 
-    char *server;              /* run_id of the Redis seen last, NULL at first */
-    char away_because[96];     /* what was logged last about a Redis that is away */
+    char *server; /* run_id of the Redis seen last, NULL at first */
+    struct redis_news redis_news;
     char *generation;          /* that `cancels` was told of, NULL at first */
     unsigned link_ups;         /* so far */
     unsigned eviction_checked; /* at which of them it was known first; 0: not yet */

@@ -19,6 +19,8 @@ struct refused_call {
 void upstream_answered(void *owner, uint64_t token, const struct store_answer *answer)
 {
     struct agentd *d = owner;
+    if (answer->verdict == SAID_UNWRITABLE)
+        redis_news_refuses(&d->redis_news, answer->text, agentd_now(d));
     if (token >= CANCELS_TOKEN_BASE)
         feed_cancels(
             d, (struct cancels_event){.kind = CANCELS_ANSWER, .token = token, .answer = answer});
@@ -210,9 +212,7 @@ static void on_up(void *owner, const struct redis_server *server)
     struct agentd *d = owner;
     bool lost = server_is_another(d, server->run_id);
     d->linked = true;
-    log_info("redis is there", "server=%.*s version=%.*s role=%.*s another=%d",
-             (int)server->name.len, server->name.at, (int)server->version.len, server->version.at,
-             (int)server->role.len, server->role.at, lost);
+    redis_news_there(&d->redis_news, server, lost);
     ask_policy(d);
     ask_waitaof(d);
     feed(d, (struct agent_event){.kind = AGENT_LINK_UP, .text = server->run_id});
@@ -225,21 +225,11 @@ static void on_up(void *owner, const struct redis_server *server)
 static void on_down(void *owner, struct str why)
 {
     struct agentd *d = owner;
-    char text[320], quoted[400];
-    size_t len = why.len < sizeof text ? why.len : sizeof text - 1;
-    memcpy(text, why.at, len);
-    text[len] = '\0';
     bool was_linked = d->linked;
     d->linked = false;
     if (d->closing)
         return;
-    /* Every attempt fails, and why is said once: first it hung up, then it says WRONGPASS. */
-    bool is_news = was_linked || d->server == NULL
-                   || strncmp(d->away_because, text, sizeof d->away_because - 1) != 0;
-    snprintf(d->away_because, sizeof d->away_because, "%.*s", (int)sizeof d->away_because - 1,
-             text);
-    log_line(is_news ? LOG_WARN : LOG_DEBUG, "redis is away", "because=%s",
-             log_quoted(text, quoted, sizeof quoted));
+    redis_news_away(&d->redis_news, why, agentd_now(d));
     if (!was_linked)
         return;
     feed(d, (struct agent_event){.kind = AGENT_LINK_DOWN});

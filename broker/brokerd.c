@@ -327,6 +327,7 @@ static enum err open_store(struct brokerd *d, const char **why)
                                     .audit_max = (size_t)settings->audit_max,
                                     .durable = {.replicas = (unsigned)settings->durable_replicas,
                                                 .timeout = settings->durable_timeout}};
+    redis_news_init(&d->redis_news, settings->redis_url);
     *why = "redis_url cannot be used";
     return store_open(d->loop, &target, &options, &upstream_events, d, &d->store);
 }
@@ -377,6 +378,7 @@ static void free_memory(struct brokerd *d)
     host_list_free(d->call_hosts);
     map_fini(&d->asks);
     map_fini(&d->feeds);
+    redis_news_fini(&d->redis_news);
     mem_free(d->server);
     mem_free(d->generation);
     mem_free(d);

@@ -22,6 +22,7 @@
 #include "core/cancels.h"
 #include "core/orders.h"
 #include "io/http_server.h"
+#include "io/redis_news.h"
 #include "remote/remote.h"
 #include "store/store.h"
 
@@ -107,9 +108,9 @@ struct brokerd {
     struct list audit, audit_sent; /* entries that Redis has not taken yet, oldest first */
     size_t audit_count;
 
-    char *server;          /* run_id of the Redis seen last, NULL at first */
-    char away_because[96]; /* what was logged last about a Redis that is away */
-    char *generation;      /* NULL at first */
+    char *server; /* run_id of the Redis seen last, NULL at first */
+    struct redis_news redis_news;
+    char *generation; /* NULL at first */
     bool server_changed, generation_asked;
     unsigned link_ups;         /* so far */
     unsigned eviction_checked; /* at which of them it was known first; 0: not yet */

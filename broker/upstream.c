@@ -16,6 +16,8 @@ struct refused_call {
 static void on_answered(void *owner, uint64_t token, const struct store_answer *answer)
 {
     struct brokerd *d = owner;
+    if (answer->verdict == SAID_UNWRITABLE)
+        redis_news_refuses(&d->redis_news, answer->text, brokerd_now(d));
     if (token >= CANCELS_TOKEN_BASE)
         feed_cancels(
             d, (struct cancels_event){.kind = CANCELS_ANSWER, .token = token, .answer = answer});
@@ -219,9 +221,7 @@ static void on_up(void *owner, const struct redis_server *server)
     if (d->closing)
         return;
     d->server_changed = server_is_another(d, server->run_id) || d->server_changed;
-    log_info("redis is there", "server=%.*s version=%.*s role=%.*s another=%d",
-             (int)server->name.len, server->name.at, (int)server->version.len, server->version.at,
-             (int)server->role.len, server->role.at, d->server_changed);
+    redis_news_there(&d->redis_news, server, d->server_changed);
     ask_policy(d);
     ask_waitaof(d);
     ask_generation(d);
@@ -230,21 +230,11 @@ static void on_up(void *owner, const struct redis_server *server)
 static void on_down(void *owner, struct str why)
 {
     struct brokerd *d = owner;
-    char text[320], quoted[400];
-    size_t len = why.len < sizeof text ? why.len : sizeof text - 1;
-    memcpy(text, why.at, len);
-    text[len] = '\0';
     bool was_linked = d->linked;
     d->linked = false;
     if (d->closing)
         return;
-    /* Every attempt fails, and why is said once: first it hung up, then it says WRONGPASS. */
-    bool is_news = was_linked || d->server == NULL
-                   || strncmp(d->away_because, text, sizeof d->away_because - 1) != 0;
-    snprintf(d->away_because, sizeof d->away_because, "%.*s", (int)sizeof d->away_because - 1,
-             text);
-    log_line(is_news ? LOG_WARN : LOG_DEBUG, "redis is away", "because=%s",
-             log_quoted(text, quoted, sizeof quoted));
+    redis_news_away(&d->redis_news, why, brokerd_now(d));
     if (!was_linked)
         return;
     feed_cancels(d, (struct cancels_event){.kind = CANCELS_LINK_DOWN});
