@@ -47,6 +47,7 @@ class Agent:
         self.own = Connection(where, token) # never behind a thousand ends
         self.runs, self.replica, self.reading = {}, None, asyncio.Event()
         self.reading.set()
+        self.each_ms = 0 # how long it looks at an event
         self.connections = 0
         self.early = {} # told before the answer to the start was read
 
@@ -162,19 +163,28 @@ class Agent:
             self.say("deaf")
             await asyncio.sleep(AGAIN_S)
 
+    async def whose(self):
+        return (await self.own.call("GET", "/v1/version")).body.get("replica_id")
+
     async def listen_once(self):
-        replica = (await self.own.call("GET", "/v1/version")).body.get("replica_id")
+        replica = await self.whose()
         if self.replica not in (None, replica):
             await self.register_again()
         self.replica = replica
         stream = Stream(self.where, "/v1/events", self.token)
         if await stream.open() != 200:
             raise Broken(f"events: {stream.status}")
+        # It may have been started again while the runs were registered, with some here and some there.
+        if await self.whose() != replica:
+            stream.close()
+            raise Broken("another agentd by now")
         self.connections += 1
         self.say("hearing", replica=replica, stream=self.connections)
         try:
             async for event, data in stream:
                 await self.reading.wait()
+                if self.each_ms:
+                    await asyncio.sleep(self.each_ms / 1000)
                 if event == "resync":
                     self.say("resync")
                     return
@@ -199,6 +209,7 @@ class Agent:
                 return {"status": answer.status, "body": answer.body}
             if order["do"] == "read":
                 self.reading.set() if order["on"] else self.reading.clear()
+                self.each_ms = order.get("each_ms", 0)
                 return {}
             return {"error": "unknown order"}
         except Broken as trouble:

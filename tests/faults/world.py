@@ -113,6 +113,15 @@ class World:
             self.forest.cancel(tree, via[number % len(via)], lane=f"tree{number}", **body)
             for number, tree in enumerate(trees)))
 
+    async def told_there(self, cancels, within=3.0):
+        """What a cancel found at the agentd that was asked: told at once, whoever else cannot be."""
+        there = {run for cancel in cancels for run in cancel.target.scope()
+                 if run.agent.agentd.name == cancel.via}
+        await self.until(lambda: there <= self.told_runs(), "what is there to be told at once", within)
+
+    def told_runs(self):
+        return {self.forest.by_id[run] for run in self.judge.read_story() if run in self.forest.by_id}
+
     # ---- endings ---------------------------------------------------------------------------
 
     async def verdict(self, within=12.0, server=None):

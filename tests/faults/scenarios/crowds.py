@@ -53,6 +53,30 @@ async def silent_readers(world):
     await world.verdict(within=25)
 
 
+@scenario
+async def slow_readers(world):
+    """An agent with 3,000 runs takes a millisecond for each event while all of them are cancelled:
+    memory stays bounded, the others are told at once, and it is told all, in its own time."""
+    await world.settled_fleet(processes=0.0, agentd={"lost-grace": "5s"})
+    slow = world.forest.agents[0]
+    others = [run for tree in world.forest.roots()[:8] for run in tree.scope() if run.agent is not slow]
+    planned = [run for _ in range(3) for run in wide(slow, 1000)]
+    await world.forest.start(planned)
+    before = slow.agentd.memory_kib()
+    await slow.order("read", on=not world.sabotage, each_ms=1)
+    await world.cancel_trees([run for run in planned if run.parent is None]
+                             + world.forest.roots()[:8], world.house.brokers)
+    await world.until(lambda: all(run.id in world.judge.read_story() for run in others),
+                      "the others to be told", within=5)
+    await world.judge.settle(3 if world.sabotage else 40)
+    grown = slow.agentd.memory_kib() - before
+    world.expect(grown < 16 * 1024, f"its agentd grew by {grown} KiB")
+    streams = {event["stream"] for event in world.house.story
+               if event["what"] == "hearing" and event["agent"] == slow.name}
+    world.notes.append(f"its agentd grew by {grown} KiB; it connected {len(streams)} times")
+    await world.verdict()
+
+
 def wide(agent, count):
     root = Run(None, agent, {"after_ms": 2})
     return [root] + [Run(root, agent, {"after_ms": 2}) for _ in range(count - 1)]

@@ -5,6 +5,8 @@ import signal
 import time
 
 from . import scenario
+from forest import Agent
+from proc import processes_of_runs
 
 
 @scenario
@@ -30,25 +32,64 @@ async def agentds_killed(world):
 @scenario
 async def agents_killed(world):
     """Two of six agent processes are killed: what they carried, and everything below it, is
-    stopped, processes too; nothing else is."""
+    stopped, processes too; nothing else is. Runs with on_client_gone = continue go on as long as their
+    processes do, and stop when they are cancelled."""
     await world.settled_fleet(processes=0.2)
     world.judge.own_reasons.add("client_gone")
     world.judge.broken_is_fine = True
-    for agent in world.forest.agents[1:3]:
+    victims = world.forest.agents[1:3]
+    kept = world.forest.plan_tree(12, processes=1.0, among=victims)[1:] # the top one has no process
+    for run in kept:
+        run.parent, run.children, run.depth = None, [], 1
+        await world.forest.start_run(run, on_client_gone="continue")
+    for agent in victims:
         agent.signal(signal.SIGKILL)
         for run in world.forest.runs:
-            if run.agent is agent:
+            if run.agent is agent and run not in kept:
                 world.forest.imply(run, "client_gone")
     await world.forest.cancel(world.forest.roots()[0], world.house.brokers[0])
+    await world.judge.settle()
+    orphans = {run.token for run in world.forest.runs if run.pid and run.agent.dead and run not in kept}
+    await world.until(lambda: not orphans & processes_of_runs().keys(), "the processes of the dead to be killed")
+    alive, trees = processes_of_runs(), world.judge.trees()
+    for run in kept:
+        world.expect(run.token in alive and trees[run.root].runs[run.id].letter == "r",
+                     f"{run.id} did not go on without its client")
+    await world.cancel_trees(kept[:6], world.house.brokers, wait="stopped", timeout_ms=8000)
+    world.expect(all(run.token in processes_of_runs() for run in kept[6:]), "one was stopped that nobody cancelled")
     await world.verdict()
 
 
-async def torment(world, until):
+class Mayflies:
+    """At each agentd a second agent process, with a small tree of its own: it is killed, and another one
+    comes with a new tree."""
+
+    def __init__(self, world):
+        self.world, self.alive, self.count = world, {}, 0
+
+    async def hatch(self, agentd):
+        self.count += 1
+        agent = Agent(self.world.house, agentd, f"mayfly{self.count}-{agentd.name}")
+        await agent.open()
+        self.alive[agentd] = agent
+        await self.world.forest.start(self.world.forest.plan_tree(3, processes=0.3, among=[agent]))
+
+    async def die(self, agentd):
+        agent = self.alive[agentd]
+        agent.signal(signal.SIGKILL)
+        for run in self.world.forest.runs:
+            if run.agent is agent: # nobody may be left who knows it but for its lease
+                self.world.forest.imply(run, "client_gone")
+                self.world.judge.losable.add(run.id)
+        await self.hatch(agentd)
+
+
+async def torment(world, until, mayflies):
     """One thing at a time, for less than a lease, and never the same for long."""
     dice, forest = world.forest.random, world.forest
     while time.monotonic() < until:
         victim = dice.choice(world.house.agentds + world.house.brokers)
-        harm = dice.choice(("kill", "freeze", "agent frozen"))
+        harm = dice.choice(("kill", "freeze", "agent frozen", "agent killed"))
         if harm == "kill":
             victim.kill()
             await asyncio.sleep(dice.uniform(0, 0.3))
@@ -58,6 +99,8 @@ async def torment(world, until):
             victim.freeze()
             await asyncio.sleep(dice.uniform(0.05, 1.0))
             victim.thaw()
+        elif harm == "agent killed":
+            await mayflies.die(dice.choice(world.house.agentds))
         else:
             agent = dice.choice([a for a in forest.agents if not a.dead])
             agent.signal(signal.SIGSTOP)
@@ -84,9 +127,13 @@ async def random_torment(world):
     world.judge.broken_is_fine = True
     world.judge.permit("unknown_outcome", "unavailable")
     world.judge.permit("conflict", "not_found", "unauthorized", who=("agent",))
+    world.judge.own_reasons |= {"client_gone", "lost"}
+    roots, mayflies = world.forest.roots(), Mayflies(world)
+    for agentd in world.house.agentds:
+        await mayflies.hatch(agentd)
     until = time.monotonic() + (60 if world.long else 12)
-    roots = world.forest.roots()
-    await asyncio.gather(torment(world, until), cancel_until(world, until, roots[:18]))
+    await asyncio.gather(torment(world, until, mayflies), cancel_until(world, until, roots[:18]))
+    world.notes.append(f"{mayflies.count - 6} agents were killed")
     await world.verdict(within=20)
 
 

@@ -63,10 +63,10 @@ async def heir_of(world, agent, agentd):
 @scenario
 async def cancel_races_with_adoption(world):
     """Runs are taken over by another agentd in the moment of their cancel: whoever has a run then
-    is told, the new life as well as the old one, and no other run is."""
+    is told, the new life as well as the old one, and no other run is; the old one may write no more."""
     await world.settled_fleet(trees=12, size=20, processes=0.0)
     # of the old life, which is fenced, and of what ended before it could be taken over
-    world.judge.permit("fenced", "over", "conflict", "not_found", who=("agent",))
+    world.judge.permit("fenced", "frozen", "over", "conflict", "not_found", who=("agent",))
     agentds, forest = world.house.agentds, world.forest
     heirs = {agent: await heir_of(world, agent, agentds[(n + 1) % 6])
              for n, agent in enumerate(forest.agents)}
@@ -80,6 +80,9 @@ async def cancel_races_with_adoption(world):
         reply = await heirs[run.agent].order("start", body=body, manner={"after_ms": 2})
         if reply.get("status") in (200, 201):
             taken.append(run)
+            write = await run.agent.order("ask", method="POST", path=f"/v1/runs/{run.id}/fence",
+                                          body={"epoch": run.epoch, "write_id": "of the old life"})
+            world.expect(write.get("status") in (404, 409), f"the old life of {run.id} may write: {write}")
         else:
             code = reply.get("body", {}).get("code")
             world.expect(code in ("over", "cancelled", "fenced"), f"an adoption was answered {reply}")

@@ -83,6 +83,7 @@ async def half_open_is_noticed(world):
     local = await world.cancel_trees(trees[:4], agentds[:4])
     world.expect(all(c.accepted and c.answer.body["durability"] == "local" for c in local),
                  f"agentds that are cut off answered {[c.answer for c in local]}")
+    await world.told_there(local)
     refused = await world.forest.cancel(trees[9], broker)
     world.expect(refused.answer and refused.answer.code == "unavailable",
                  f"a broker that is cut off answered {refused.answer}")

@@ -54,6 +54,7 @@ async def cancels_around_a_crash(world, restart):
         world.expect(cancel.accepted and cancel.answer.body["pending"]
                      and cancel.answer.body["durability"] == "local",
                      f"an agentd without Redis answered {cancel.answer}")
+        await world.told_there([cancel])
         refused = await world.forest.cancel(roots[9], brokers[1])
         world.expect(refused.answer and refused.answer.code == "unavailable",
                      f"a broker without Redis answered {refused.answer}")
@@ -74,12 +75,13 @@ async def redis_gone_for_long(world):
     await world.inhabited()
     world.judge.permit("unavailable", who=("harness", "agent"))
     await away(world)
-    roots = world.forest.roots()
+    roots, local = world.forest.roots(), []
     for tree in roots[:6]:
-        cancel = await world.forest.cancel(tree, tree.agent.agentd)
-        world.expect(cancel.accepted and cancel.answer.body["pending"], f"{cancel.answer}")
+        local.append(await world.forest.cancel(tree, tree.agent.agentd))
+        world.expect(local[-1].accepted and local[-1].answer.body["pending"], f"{local[-1].answer}")
         refused = await world.forest.cancel(roots[9], house.brokers[0])
         world.expect(refused.answer and refused.answer.status == 503, f"{refused.answer}")
+    await world.told_there(local)
     new = [world.forest.plan_tree(1, among=[agent])[0] for agent in world.forest.agents]
     for run in new[:3]:
         reply = await world.forest.start_run(run)

@@ -9,8 +9,9 @@ import redis
 from . import scenario
 
 
-async def cancels_while_refused(world, harm, heal, records):
-    """Three trees by a broker, three by an agentd; `records`: Redis takes cancels all the same."""
+async def cancels_while_refused(world, harm, heal, records=False, says="", answers=None, publishes=False):
+    """Three trees by a broker, three by an agentd. `records`: Redis takes cancels all the same; else
+    logs say `says`, and brokers `answers`. `publishes`: and everybody is told before Redis writes again."""
     roots, brokers, house = world.forest.roots(), world.house.brokers, world.house
     await harm()
     if not records:
@@ -19,10 +20,20 @@ async def cancels_while_refused(world, harm, heal, records):
         cancel = await world.forest.cancel(tree, brokers[number % 2])
         world.expect(cancel.accepted if records else cancel.answer.status == 503,
                      f"a broker answered {cancel.answer}")
+        world.expect(records or (says if answers is None else answers) in cancel.answer.body["detail"],
+                     f"a broker says {cancel.answer}")
+    local = []
     for tree in roots[3:6]:
-        cancel = await world.forest.cancel(tree, tree.agent.agentd)
-        world.expect(cancel.accepted and (records or cancel.answer.body["pending"]),
-                     f"an agentd answered {cancel.answer}")
+        local.append(await world.forest.cancel(tree, tree.agent.agentd))
+        world.expect(local[-1].accepted and (records or local[-1].answer.body["pending"]),
+                     f"an agentd answered {local[-1].answer}")
+    await world.told_there(local)
+    if publishes:
+        everybody = {run for tree in roots[3:6] for run in tree.scope()}
+        await world.until(lambda: everybody <= world.told_runs(), "a cancel that nobody records to be heard",
+                          within=5)
+    asked = [*brokers, *(tree.agent.agentd for tree in roots[3:6])]
+    await world.until(lambda: all(says in daemon.logged() for daemon in asked), f"the logs to say {says}", within=5)
     await heal()
     world.healed()
     await world.linked(*house.agentds, *brokers)
@@ -82,7 +93,7 @@ async def misconf(world):
         os.rmdir(in_the_way)
         await save_ends("ok")
 
-    await cancels_while_refused(world, harm, heal, records=False)
+    await cancels_while_refused(world, harm, heal, says="MISCONF", publishes=True)
 
 
 @scenario
@@ -111,7 +122,7 @@ async def full_disk(world):
         await world.until(lambda: b"aof_last_write_status:ok" in server.ask("INFO", "persistence"),
                           "the append-only file to grow again")
 
-    await cancels_while_refused(world, harm, heal, records=False)
+    await cancels_while_refused(world, harm, heal, says="MISCONF", publishes=True)
 
 
 @scenario
@@ -119,7 +130,7 @@ async def noreplicas(world):
     """Redis wants a replica that is not there and takes no writes (NOREPLICAS)."""
     await world.settled_fleet()
     await cancels_while_refused(world, config(world, "min-replicas-to-write", "1"),
-                                config(world, "min-replicas-to-write", "0"), records=False)
+                                config(world, "min-replicas-to-write", "0"), says="NOREPLICAS", publishes=True)
 
 
 @scenario
@@ -134,7 +145,7 @@ async def readonly(world):
     async def heal():
         server.ask("REPLICAOF", "NO", "ONE")
 
-    await cancels_while_refused(world, harm, heal, records=False)
+    await cancels_while_refused(world, harm, heal, says="read-only replica", answers="")
 
 
 @scenario
@@ -156,7 +167,7 @@ async def loading(world):
     async def heal():
         await world.until(lambda: b"loading:0" in server.ask("INFO", "persistence"), "Redis to load")
 
-    await cancels_while_refused(world, harm, heal, records=False)
+    await cancels_while_refused(world, harm, heal, says="loading", answers="is down")
 
 
 @scenario

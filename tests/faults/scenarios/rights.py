@@ -56,6 +56,7 @@ async def wrong_password(world):
     for tree in world.forest.roots()[1:4]:
         cancel = await world.forest.cancel(tree, tree.agent.agentd)
         world.expect(cancel.accepted and cancel.answer.body["pending"], f"{cancel.answer}")
+        await world.told_there([cancel])
     await world.until(lambda: all("WRONGPASS" in daemon.logged() for daemon in everybody),
                       "the logs to say why")
     server.ask("ACL", "SETUSER", "brakewire", ">secret")

@@ -64,6 +64,7 @@ async def tls_turns_into_another_host(world):
     for number, tree in enumerate(roots[:4]):
         cancel = await world.forest.cancel(tree, tree.agent.agentd)
         world.expect(cancel.accepted and cancel.answer.body["pending"], f"{cancel.answer}")
+        await world.told_there([cancel])
         refused = await world.forest.cancel(roots[9], brokers[number % 2])
         world.expect(refused.answer and refused.answer.code == "unavailable", f"{refused.answer}")
     why = f"redis.elsewhere, not for {server.room.address}"
