@@ -326,7 +326,8 @@ static void answered(struct cancels *c, uint64_t token, const struct store_answe
     case FOR_CLAIM:
         claimed_again(c, call.held, answer);
         break;
-    case FOR_NOBODY:
+    case FOR_ELSEWHERE:
+        reasserted_elsewhere(c, call.held, answer);
         break;
     case FOR_REPLICAS:
         replicas_answered(c, answer);

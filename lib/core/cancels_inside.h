@@ -38,8 +38,8 @@ enum purpose {               /* why a call was sent */
                FOR_FOLLOW,   /* the tree, for its links, after the answer */
                FOR_TREE,     /* a lookout's tree */
                FOR_REASSERT,
-               FOR_CLAIM, /* of the id that is about to be reasserted */
-               FOR_NOBODY,
+               FOR_CLAIM,     /* of the id that was reasserted */
+               FOR_ELSEWHERE, /* the same cancel, in the tree that had claimed that id */
                FOR_ACKNOWLEDGE,
                FOR_REPLICAS,
                FOR_LEASE
@@ -256,8 +256,9 @@ void recent_note(struct cancels *c, struct str run, struct str root);
 void recent_forget(struct cancels *c, struct str run);
 void hold_issued(struct cancels *c, const struct cancel_record *record, struct str bytes);
 void reassert_all(struct cancels *c);
-void claimed_again(struct cancels *c, const struct held *held, const struct store_answer *answer);
 void reasserted(struct cancels *c, struct held *held, const struct store_answer *answer);
+void claimed_again(struct cancels *c, struct held *held, const struct store_answer *answer);
+void reasserted_elsewhere(struct cancels *c, struct held *held, const struct store_answer *answer);
 void memory_expire(struct cancels *c);
 void memory_free(struct cancels *c);
 void replicas_begin(struct cancels *c, bool lost, struct str generation);

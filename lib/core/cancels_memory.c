@@ -118,17 +118,6 @@ void memory_expire(struct cancels *c)
     }
 }
 
-/* A tombstone of an id that nobody had seen lies in a tree of its own, and starts look there only
- * when bw:find says so. */
-static void claim_again(struct cancels *c, struct held *held)
-{
-    struct str id = id_str(&held->run);
-    if (!str_eq(id_str(&held->root), id) || id_is_minted(id))
-        return;
-    struct store_call call = {.op = STORE_FIND_CLAIM, .id = id, .root = id};
-    (void)call_send(c, (struct call){.purpose = FOR_CLAIM, .held = held}, &call);
-}
-
 static struct store_call cancel_again(const struct held *held, struct str root)
 {
     return (struct store_call){
@@ -142,23 +131,12 @@ static struct store_call cancel_again(const struct held *held, struct str root)
     };
 }
 
-/* A run of that id, which had started without Redis, was faster: it is cancelled where it is. Its
- * claim is answered before the reassertion is, which keeps `held`. */
-void claimed_again(struct cancels *c, const struct held *held, const struct store_answer *answer)
-{
-    if (answer->verdict != SAID_EXISTS || str_eq(answer->text, id_str(&held->root)))
-        return;
-    struct store_call call = cancel_again(held, answer->text);
-    (void)call_send(c, (struct call){.purpose = FOR_NOBODY}, &call);
-}
-
 static void reassert_next(struct cancels *c)
 {
     while (c->reasserting < REASSERT_WINDOW && !list_is_empty(&c->to_reassert)) {
         struct held *held = LIST_OWNER(c->to_reassert.head.next, struct held, in_reassert);
         link_remove(&held->in_reassert);
         struct store_call call = cancel_again(held, id_str(&held->root));
-        claim_again(c, held);
         held->sent = call_send(c, (struct call){.purpose = FOR_REASSERT, .held = held}, &call);
         c->reasserting += held->sent ? 1 : 0;
     }
@@ -174,18 +152,78 @@ void reassert_all(struct cancels *c)
     reassert_next(c);
 }
 
-void reasserted(struct cancels *c, struct held *held, const struct store_answer *answer)
+static bool was_told(const struct store_answer *answer)
+{
+    return answer->verdict != SAID_OFFLINE && answer->verdict != SAID_UNWRITABLE;
+}
+
+/* Not lost again, but not told either: the next LINK_UP or the next second goes on. */
+static void reassert_later(struct cancels *c, struct held *held)
 {
     held->sent = false;
     c->reasserting--;
-    if (answer->verdict == SAID_OFFLINE || answer->verdict == SAID_UNWRITABLE) {
-        /* Not lost again, but not told either: the next LINK_UP or the next second goes on. */
-        list_add_last(&c->to_reassert, &held->in_reassert);
-        c->replicas_next = instant_after(c->now, READ_AGAIN_EVERY);
-        wake_at(c, c->replicas_next);
-        return;
-    }
+    list_add_last(&c->to_reassert, &held->in_reassert);
+    c->replicas_next = instant_after(c->now, READ_AGAIN_EVERY);
+    wake_at(c, c->replicas_next);
+}
+
+static void reassert_ends(struct cancels *c, struct held *held)
+{
+    held->sent = false;
+    c->reasserting--;
     reassert_next(c);
+}
+
+/* A tombstone of an id that nobody had seen lies in a tree of its own, and starts look there only
+ * when bw:find says so. */
+static bool may_be_tombstone(const struct held *held)
+{
+    struct str id = id_str(&held->run);
+    return str_eq(id_str(&held->root), id) && !id_is_minted(id);
+}
+
+/* Behind the cancel: a run of that id which had started without Redis claims it, and then looks for
+ * the tombstone. So one of the two sees the other, whatever the order. */
+static bool claim_again(struct cancels *c, struct held *held)
+{
+    struct str id = id_str(&held->run);
+    struct store_call call = {.op = STORE_FIND_CLAIM, .id = id, .root = id};
+    return call_send(c, (struct call){.purpose = FOR_CLAIM, .held = held}, &call);
+}
+
+void reasserted(struct cancels *c, struct held *held, const struct store_answer *answer)
+{
+    if (!was_told(answer))
+        reassert_later(c, held);
+    else if (!may_be_tombstone(held) || !claim_again(c, held))
+        reassert_ends(c, held);
+}
+
+/* Where that run was faster it is cancelled where it is. */
+static bool cancel_elsewhere(struct cancels *c, struct held *held,
+                             const struct store_answer *claimed)
+{
+    bool is_elsewhere =
+        claimed->verdict == SAID_EXISTS && !str_eq(claimed->text, id_str(&held->root));
+    struct store_call call = cancel_again(held, claimed->text);
+    return is_elsewhere
+           && call_send(c, (struct call){.purpose = FOR_ELSEWHERE, .held = held}, &call);
+}
+
+void claimed_again(struct cancels *c, struct held *held, const struct store_answer *answer)
+{
+    if (!was_told(answer))
+        reassert_later(c, held);
+    else if (!cancel_elsewhere(c, held, answer))
+        reassert_ends(c, held);
+}
+
+void reasserted_elsewhere(struct cancels *c, struct held *held, const struct store_answer *answer)
+{
+    if (was_told(answer))
+        reassert_ends(c, held);
+    else
+        reassert_later(c, held);
 }
 
 /* ---- who has not asserted since the last loss --------------------------------------------------

@@ -851,6 +851,33 @@ static void a_redis_that_forgot_is_told_again(void **state)
     assert_null(strstr(world->said.bytes, "cancel"));
 }
 
+/* The run claims its id, and looks for the tombstone afterwards: it may be faster by a moment. */
+static void a_tombstone_that_is_told_again_looks_at_the_claim_behind_it(void **state)
+{
+    struct world *world = *state;
+    struct store_answer in_tree = {.verdict = SAID_EXISTS, .text = STR("tree")};
+    linked(world);
+    ask(world, ask_for("unseen"));
+    say(world, STORE_FIND_READ, (struct store_answer){.verdict = SAID_NOT_FOUND});
+    say(world, STORE_REMEMBER, (struct store_answer){.verdict = SAID_OK});
+    say(world, STORE_CANCEL, accepted(RUN_NONE));
+    say(world, STORE_FIND_CLAIM, (struct store_answer){.verdict = SAID_OK});
+    link_up(world, true);
+    expect(world, "replicas_read \ncancel unseen/unseen force even_if_over\n");
+    say(world, STORE_CANCEL, accepted(RUN_NONE));
+    expect(world, "find_claim unseen/unseen\n");
+    say(world, STORE_FIND_CLAIM, in_tree);
+    expect(world, "cancel tree/unseen force even_if_over\n");
+    say(world, STORE_CANCEL, (struct store_answer){.verdict = SAID_UNWRITABLE});
+    pass(world, 1000);
+    assert_non_null(strstr(world->said.bytes, "cancel unseen/unseen force even_if_over\n"));
+    say(world, STORE_CANCEL, (struct store_answer){.verdict = SAID_ALREADY});
+    say(world, STORE_FIND_CLAIM, in_tree);
+    expect(world, "cancel tree/unseen force even_if_over\n");
+    say(world, STORE_CANCEL, accepted(RUN_RUNNING));
+    expect_nothing(world);
+}
+
 static void a_redis_that_forgot_is_told_of_each_child_again(void **state)
 {
     struct world *world = *state;
@@ -960,6 +987,7 @@ int main(void)
         STORY(without_redis_the_answer_is_unavailable_or_unknown),
         STORY(more_asks_than_allowed_are_refused),
         STORY(a_redis_that_forgot_is_told_again),
+        STORY(a_tombstone_that_is_told_again_looks_at_the_claim_behind_it),
         STORY(a_redis_that_forgot_is_told_of_each_child_again),
         STORY(after_a_loss_no_wait_ends_before_all_have_asserted),
         STORY(a_lease_that_survived_a_loss_says_nothing),
