@@ -180,7 +180,7 @@ static void end_locally(struct agent *agent, struct agent_run *run, enum run_sta
 }
 
 /* In the epoch that it holds, the end would be that of the life that it goes on from. */
-static bool must_be_adopted(const struct agent_run *run)
+bool must_be_adopted(const struct agent_run *run)
 {
     return run->may_adopt && !run->was_confirmed;
 }

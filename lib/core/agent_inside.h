@@ -482,6 +482,8 @@ void ladder_remote_answered(struct agent *agent, struct agent_run *run,
 
 /* ---- agent_end.c ---- */
 void end_asked(struct agent *agent, const struct agent_event *event);
+/* It goes on from another life, and Redis has not said yet that it may. */
+bool must_be_adopted(const struct agent_run *run);
 void end_after_adoption(struct agent *agent, struct agent_run *run, enum store_verdict said);
 void end_send(struct agent *agent, struct agent_run *run, enum run_state state, uint64_t ask);
 /* Nobody carries it any more, and nobody will. */

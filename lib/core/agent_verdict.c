@@ -127,7 +127,9 @@ void verdict_apply(struct agent *agent, struct agent_run *run, const struct verd
         must_stop(agent, run, verdict);
         break;
     case SAID_FENCED:
-        if (verdict->is_by_incarnation || verdict->epoch > run->epoch)
+        if (must_be_adopted(run) && !verdict->is_of_assert)
+            assert_send(agent, run, false); /* the later life may be this one */
+        else if (verdict->is_by_incarnation || verdict->epoch > run->epoch)
             fenced(agent, run, verdict);
         break; /* else the call was older than our own adoption */
     case SAID_OVER:

@@ -297,6 +297,30 @@ static void after_the_ban_one_more_write_is_granted(void **state)
     world_expect(&world, "checkpoint r/r write w2\n");
 }
 
+/* The answer to its adoption was lost: that Redis knows a later life says nothing yet. */
+static void a_fence_is_no_verdict_before_the_adoption_is(void **state)
+{
+    (void)state;
+    struct ask_start start = world_start_of("s", "");
+    start.epoch = 1;
+    start.takeover = true;
+    world_ask_start(&world, "ann", start);
+    world_says(&world, STORE_FIND_CLAIM, SAID_OK);
+    world_say(&world, STORE_START,
+              (struct store_answer){.verdict = SAID_EXISTS, .epoch = 1, .owner = STR("there")});
+    world_says(&world, STORE_ASSERT, SAID_OFFLINE);
+    world_ask_fence(&world, "ann", "s", "w1");
+    world_forget(&world);
+    world_say(&world, STORE_CHECKPOINT, (struct store_answer){.verdict = SAID_FENCED, .epoch = 2});
+    world_expect(&world, "find_claim s id s\n"
+                         "root_add s\n"
+                         "assert s/s below '' epoch 1\n"
+                         "answer 4: unknown_outcome s epoch 1 running\n");
+    world_say(&world, STORE_ASSERT, (struct store_answer){.verdict = SAID_ADOPTED, .epoch = 2});
+    assert_int_equal(world_view(&world, "s").state, RUN_RUNNING);
+    assert_int_equal(world_view(&world, "s").epoch, 2);
+}
+
 static void the_last_write_is_told_when_replicas_have_it_or_that_they_have_not(void **state)
 {
     (void)state;
@@ -406,6 +430,7 @@ int main(void)
         T(a_circle_of_links_ends),
         T(after_the_ban_one_more_write_is_granted),
         T(without_redis_the_write_is_counted_here_and_told_later),
+        T(a_fence_is_no_verdict_before_the_adoption_is),
         T(the_last_write_is_told_when_replicas_have_it_or_that_they_have_not),
         T(an_ack_is_of_a_cancel),
         T(what_is_not_kept_is_not_promised),
