@@ -90,10 +90,12 @@ static bool is_banned_here(const struct known *known)
     return known->now.is_banned && known->now.banned_in == known->root;
 }
 
-/* A tombstone in a tree of its own, where a start that was asked for at that time looks. */
+/* A tombstone in a tree of its own, where a start that was asked for at that time looks. Whoever
+ * leaves one too late cancels the run itself, and is refused where that is over. */
 static bool is_tomb_since(const struct sim *sim, const struct known *known, int64_t asked_at)
 {
-    return known->now.is_banned && sim->losses == 0 && known->now.banned_at < asked_at;
+    return known->now.is_banned && !known->now.is_late_tomb && sim->losses == 0
+           && known->now.banned_at < asked_at;
 }
 
 /* asked_at: of a start, which finds tombstones wherever they lie; else -1. */
@@ -147,6 +149,11 @@ static int64_t told_within(struct str root, struct str bytes)
     return is_lost ? BY_COMPARING_MS : BY_MESSAGE_MS;
 }
 
+static bool has_begun(const struct known *known)
+{
+    return known->now.state != RUN_NONE && known->now.state != RUN_NEVER;
+}
+
 static void ban(struct sim *sim, struct known *known, struct str root, struct str record)
 {
     known->was_banned = true;
@@ -155,6 +162,7 @@ static void ban(struct sim *sim, struct known *known, struct str root, struct st
         return;
     known->now.is_banned = true;
     known->now.banned_in = known_find(sim, root);
+    known->now.is_late_tomb = known->now.banned_in != known->root && has_begun(known);
     known->now.banned_at = sim->now;
     known->now.first_cancel = cause_of(record);
     promise_told(sim, told_within(root, record));

@@ -17,6 +17,7 @@ struct kept { /* in Redis: what a failover takes back and a wipe takes away */
     int64_t banned_at;
     bool is_banned;
     uint16_t banned_in; /* which tree: a tombstone may lie in one of its own */
+    bool is_late_tomb;  /* ... though a run of that id had begun elsewhere, where bw:find leads */
     char granted[32];   /* write id granted under the ban */
     char owner[32];
 };
