@@ -111,6 +111,7 @@ enum stage {
     STAGE_NONE,
     STAGE_NOTICE,
     STAGE_CALL,      /* its agent was asked to cancel it */
+    STAGE_UNHEARD,   /* ... and its grace is over, but what came of the question is not known */
     STAGE_UNREACHED, /* ... and is asked again in a moment: nobody was there */
     STAGE_TERM,
     STAGE_KILL,

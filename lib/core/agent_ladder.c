@@ -243,6 +243,19 @@ static void climb(struct agent *agent, struct agent_run *run)
     give_up(agent, run, "unresponsive");
 }
 
+/* Its grace may run out a moment before it is known that nobody could be reached: then it is to be
+ * asked again all the same. */
+static void call_is_overdue(struct agent *agent, struct agent_run *run)
+{
+    if (has_target_left(agent, run)) {
+        climb(agent, run);
+        return;
+    }
+    give_up(agent, run, "unresponsive");
+    if (run_is_live(run->state))
+        run->stage = STAGE_UNHEARD;
+}
+
 void ladder_start(struct agent *agent, struct agent_run *run)
 {
     run->step = 0;
@@ -254,10 +267,12 @@ void ladder_due(struct agent *agent, struct agent_run *run)
     run->ladder_due = INSTANT_NEVER;
     switch ((enum stage)run->stage) {
     case STAGE_NOTICE:
-    case STAGE_CALL:
     case STAGE_UNREACHED:
     case STAGE_BLOCKED:
         climb(agent, run);
+        break;
+    case STAGE_CALL:
+        call_is_overdue(agent, run);
         break;
     case STAGE_TERM:
         send_kill(agent, run);
@@ -267,6 +282,7 @@ void ladder_due(struct agent *agent, struct agent_run *run)
         quarantine_begin(agent, run);
         break;
     case STAGE_NONE:
+    case STAGE_UNHEARD:
     case STAGE_OVER:
         break;
     }
@@ -317,7 +333,8 @@ void ladder_remote_answered(struct agent *agent, struct agent_run *run,
                             const struct agent_event *event)
 {
     bool is_of_this_life = event->token >> 8 == run->epoch;
-    bool is_current = run->stage == STAGE_CALL && event->token == call_name(run);
+    bool is_awaited = run->stage == STAGE_CALL || run->stage == STAGE_UNHEARD;
+    bool is_current = is_awaited && event->token == call_name(run);
     if (!is_of_this_life || !run->is_told || !run_is_live(run->state))
         return;
     switch (event->outcome) {

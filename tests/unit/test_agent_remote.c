@@ -188,6 +188,46 @@ static void who_cannot_be_reached_is_unresponsive_and_asked_again(void **state)
     world_expect(&world, "report r r:1:6\n");
 }
 
+/* The question has as long as the grace: either may be over first. */
+static void who_was_not_reached_in_all_the_grace_is_asked_again_too(void **state)
+{
+    (void)state;
+    cancel_with(0);
+    world_pass(&world, 5000);
+    world_say_items(&world, STORE_REPORT, (struct store_item){.verdict = SAID_OK});
+    world_forget(&world);
+    for (int i = 0; i < 3; i++) {
+        world_remote_says(&world, "r", REMOTE_UNREACHED);
+        world_pass(&world, 999);
+        world_expect(&world, "");
+        world_pass(&world, 1);
+        world_expect(&world, "interrupt langgraph of r at http://here, within 5000\n");
+        world_pass(&world, 5000);
+    }
+    world_remote_says(&world, "r", REMOTE_SILENT); /* it was there, and does not answer */
+    world_pass(&world, 60000);
+    world_forget(&world);
+    world_pass(&world, 1000);
+    assert_null(strstr(world.said.bytes != NULL ? world.said.bytes : "", "interrupt"));
+}
+
+/* A later cancel has shortened the grace; the question has still its time. */
+static void who_is_hurried_is_asked_again_when_nobody_was_there(void **state)
+{
+    (void)state;
+    cancel_with(0);
+    struct cancel_record hasty = world_record("r", "r");
+    hasty.grace = MILLIS(100);
+    world_hear(&world, hasty);
+    world_pass(&world, 100);
+    world_forget(&world);
+    world_pass(&world, 1900);
+    world_remote_says(&world, "r", REMOTE_UNREACHED);
+    world_forget(&world);
+    world_pass(&world, 1000);
+    world_expect(&world, "interrupt langgraph of r at http://here, within 100\n");
+}
+
 /* The end may be on its way. */
 static void who_is_not_known_there_has_the_rest_of_the_grace(void **state)
 {
@@ -334,6 +374,8 @@ int main(void)
         IN_ENFORCE(work_that_was_over_ends_its_run),
         IN_ENFORCE(a_late_answer_is_of_no_account),
         IN_ENFORCE(who_cannot_be_reached_is_unresponsive_and_asked_again),
+        IN_ENFORCE(who_was_not_reached_in_all_the_grace_is_asked_again_too),
+        IN_ENFORCE(who_is_hurried_is_asked_again_when_nobody_was_there),
         IN_ENFORCE(who_is_not_known_there_has_the_rest_of_the_grace),
         IN_ENFORCE(without_grace_both_are_done_at_once),
         cmocka_unit_test_setup_teardown(mode_notify_asks_the_agent_and_signals_nobody,
