@@ -227,6 +227,7 @@ struct broker *broker_new(const struct broker_options *options)
     b->options = *options;
     b->next_sweep = INSTANT_NEVER;
     list_init(&b->seen_by_age);
+    list_init(&b->following_by_age);
     return b;
 }
 

@@ -19,7 +19,8 @@ enum {
     REPLICAS_MAX = 10000,
     ROOTS_KNOWN_MAX = 50000, /* roots with bans whose last look is remembered */
     CALLS_PER_TREE = 256,    /* one look at a tree makes at most so many; the next look goes on */
-    FOLLOWING_MAX = 1000
+    FOLLOWING_MAX = 1000,
+    FOLLOWED_WITHIN_MS = 60 * 1000 /* then its answer was lost, with the memory for it */
 };
 
 enum purpose {
@@ -87,6 +88,8 @@ struct following {                 /* a far cancel on its way */
     uint64_t ask;                  /* the key in `following` */
     char key[2 * RUN_ID_MAX + 24]; /* "<root>/<run>/<n>", the key in `following_links`; "" for a
                                       deadline: then "<root>/<run>" is */
+    struct link by_age;
+    struct instant since;
     struct run_id root, run;
     uint32_t epoch;
     char link_id[17];
@@ -137,6 +140,7 @@ struct broker {
     struct map seen;
     struct list seen_by_age;
     struct map following, following_links;
+    struct list following_by_age;
 };
 
 /* broker.c */

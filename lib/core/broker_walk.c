@@ -167,7 +167,20 @@ static void following_free(struct broker *b, struct following *following)
 {
     map_take(&b->following, ask_key(&following->ask));
     map_take(&b->following_links, str_of(following->key));
+    link_remove(&following->by_age);
     mem_free(following);
+}
+
+/* Whoever was to ask had no memory to say that it could not: the next look asks anew. */
+static void forget_unanswered(struct broker *b)
+{
+    LIST_EACH (at, then, &b->following_by_age) {
+        struct following *following = LIST_OWNER(at, struct following, by_age);
+        struct instant until = instant_after(following->since, MILLIS(FOLLOWED_WITHIN_MS));
+        if (!instant_reached(b->now, until))
+            return;
+        following_free(b, following);
+    }
 }
 
 /* NULL: no memory, too many, or it is on its way just now. */
@@ -175,6 +188,7 @@ static struct following *following_new(struct broker *b, struct str root, struct
                                        const struct tree_link *link)
 {
     struct str to = link != NULL ? link->to : STR_NONE, id = link != NULL ? link->id : STR_NONE;
+    forget_unanswered(b);
     struct following *following = mem_new(sizeof *following + to.len);
     if (following == NULL || b->following.count == FOLLOWING_MAX
         || !id_parse(root, &following->root) || !id_parse(run, &following->run)
@@ -203,6 +217,8 @@ static struct following *following_new(struct broker *b, struct str root, struct
         following_free(b, following);
         return NULL;
     }
+    following->since = b->now;
+    list_add_last(&b->following_by_age, &following->by_age);
     return following;
 }
 
@@ -296,12 +312,13 @@ static void acknowledge(struct broker *b, const struct following *following)
     broker_call(b, (struct broker_call){.purpose = FOR_NOTHING}, &call);
 }
 
-/* Its agentd asks at once; what it has not settled after a while is asked for from here. */
-static void call_there(struct broker *b, const struct tree_link *link, struct str root)
+/* Its agentd asks at once; what it has not settled after a while is asked for from here. False: it
+ * was not asked, for one question is on its way. */
+static bool call_there(struct broker *b, const struct tree_link *link, struct str root)
 {
     struct following *following = following_new(b, root, link->from->id, link);
     if (following == NULL)
-        return;
+        return false;
     const struct cancel_record record = record_of(b, link->from->ban);
     following->epoch = link->from->epoch;
     following->cancelled = record.at;
@@ -309,7 +326,7 @@ static void call_there(struct broker *b, const struct tree_link *link, struct st
     struct broker_effect *effect = broker_effect_add(b, BROKER_DO_CANCEL_THERE);
     if (effect == NULL) {
         following_free(b, following);
-        return;
+        return false;
     }
     effect->ask = following->ask;
     effect->run = id_str(&following->run);
@@ -317,6 +334,7 @@ static void call_there(struct broker *b, const struct tree_link *link, struct st
                                          .to = {following->to, following->to_len},
                                          .action = record.action,
                                          .within = MILLIS(REMOTE_WITHIN_MS)};
+    return true;
 }
 
 void walk_remote_answered(struct broker *b, uint64_t ask, enum remote_outcome outcome)
@@ -403,8 +421,7 @@ static bool look_at_links(struct broker *b, const struct tree *tree, struct str 
         if (link->kind == LINK_ROOT) {
             follow_link(b, link, root);
         } else if (may_call && !is_fresh(b, link->from->ban)) {
-            has_called = true;
-            call_there(b, link, root);
+            has_called = call_there(b, link, root) || has_called;
         }
     }
     if (has_called && seen != NULL) {

@@ -784,6 +784,38 @@ static void what_does_not_answer_is_asked_again_and_less_often(void **state)
     assert_false(only_link(world)->acknowledged);
 }
 
+static size_t asked_there(struct world *world, const char **last)
+{
+    size_t asked = 0;
+    *last = NULL;
+    for (const char *at = world->said.len > 0 ? world->said.bytes : "";
+         (at = strstr(at, "runs/r ask ")) != NULL; asked++)
+        *last = at += strlen("runs/r ask ");
+    return asked;
+}
+
+/* Who was to put the question had no memory for it, nor to say so. */
+static void a_question_whose_answer_was_lost_is_put_again(void **state)
+{
+    struct world *world = *state;
+    const char *last = NULL;
+    cancel_with_a_remote_link(world, 0);
+    pass(world, 30000);
+    assert_int_equal(asked_there(world, &last), 1);
+    pass(world, 70000);
+    assert_int_equal(asked_there(world, &last), 2);
+    feed(world, (struct broker_event){
+                    .kind = BROKER_REMOTE_ANSWERED, .ask = 1, .outcome = REMOTE_CANCELLED});
+    settle(world);
+    assert_false(only_link(world)->acknowledged); /* that one is not waited for any more */
+    (void)asked_there(world, &last);
+    feed(world, (struct broker_event){.kind = BROKER_REMOTE_ANSWERED,
+                                      .ask = (uint64_t)strtoul(last, NULL, 10),
+                                      .outcome = REMOTE_CANCELLED});
+    settle(world);
+    assert_true(only_link(world)->acknowledged);
+}
+
 static void a_link_of_a_run_that_is_only_observed_is_not_followed(void **state)
 {
     struct world *world = *state;
@@ -857,6 +889,7 @@ int main(void)
         STORY(a_link_that_nobody_carried_is_followed_and_acknowledged),
         STORY(a_link_into_another_program_is_left_to_its_agentd_at_first),
         STORY(what_does_not_answer_is_asked_again_and_less_often),
+        STORY(a_question_whose_answer_was_lost_is_put_again),
         STORY(a_link_of_a_run_that_is_only_observed_is_not_followed),
         STORY(a_root_whose_key_has_expired_leaves_the_list),
         STORY(trees_without_a_cancel_cost_next_to_nothing),
