@@ -578,6 +578,30 @@ static void a_lost_run_is_a_compare_and_set(void **state)
     assert_true((peek("r").flags & RUN_FLAG_SUSPECT) == 0);
 }
 
+/* A life that began without Redis, in the epoch of the one that was lost: it hears that there is
+ * another one, and that it has stopped is no proof that the lost one has. */
+static void another_life_in_the_epoch_of_a_lost_one_is_fenced(void **state)
+{
+    (void)state;
+    start("r", "");
+    SAYS(lose("r"), lost);
+    struct store_call call = start_call("r", "", 0);
+    call.op = STORE_ASSERT;
+    call.incarnation = STR("i2");
+    call.epoch = 1;
+    struct store_answer fenced = ask(call);
+    SAYS(fenced, fenced);
+    assert_int_equal(fenced.epoch, 1);
+    TEXT_IS(fenced.owner, "R1");
+    call = base(STORE_END, "r");
+    call.state = RUN_ERROR;
+    call.incarnation = STR("i2");
+    SAYS(ask(call), fenced);
+    call.incarnation = STR("i1");
+    SAYS(ask(call), already);
+    SAYS(assert_it("r", "", 1), over);
+}
+
 static void a_takeover_starts_the_same_id_again_and_leaves_its_old_children(void **state)
 {
     (void)state;
@@ -1196,6 +1220,7 @@ static int tell_all(enum redis_kind kind)
         STORY(phases_are_set_once_and_counted),
         STORY(a_lost_run_counts_as_stopped_only_when_it_is_gone),
         STORY(a_lost_run_is_a_compare_and_set),
+        STORY(another_life_in_the_epoch_of_a_lost_one_is_fenced),
         STORY(a_takeover_starts_the_same_id_again_and_leaves_its_old_children),
         STORY(a_cancelled_run_is_not_taken_over),
         STORY(with_continue_only_its_own_life_comes_back),

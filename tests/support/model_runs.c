@@ -160,12 +160,16 @@ void model_end(struct model *model, const struct store_call *call, struct store_
     if (!find(model, call, &place))
         return;
     struct model_run *run = place.run;
+    bool is_another = call->incarnation.len > 0 && !str_eq(call->incarnation, run->incarnation);
+    if (run->state == RUN_LOST && is_another && call->epoch == run->epoch) {
+        say_fenced(out, run);
+        return;
+    }
     if (run_is_over(run->state)) {
         *out = (struct store_answer){
             .verdict = SAID_ALREADY, .state = run->state, .finished_anyway = run->finished};
         return;
     }
-    bool is_another = call->incarnation.len > 0 && !str_eq(call->incarnation, run->incarnation);
     if (call->epoch < run->epoch || (call->epoch == run->epoch && is_another)) {
         say_fenced(out, run);
         return;

@@ -411,6 +411,10 @@ static void come_back(struct model *model, struct model_tree *tree, struct model
     struct bans bans;
     model_bans(tree, NULL, call->run, call->path, &bans);
     bool is_mine = str_eq(run->incarnation, call->incarnation);
+    if (run->state == RUN_LOST && !is_mine && run->epoch == call->epoch) {
+        say_fenced(out, run);
+        return;
+    }
     if (run_is_over(run->state) && !(is_mine && model_may_return(run))) {
         say_over(out, tree, run, &bans);
         return;

@@ -61,6 +61,9 @@ end
 local function come_back(r, nearest)
     local mine = r[INCARNATION] == incarnation
     if not is_live(r) then
+        if r[STATE] == 'L' and not mine and tonumber(r[EPOCH]) == epoch then
+            return {'fenced', epoch, r[OWNER]} -- the one that was lost may live
+        end
         if not (mine and may_return(r)) then
             return over(run, r, path)
         end

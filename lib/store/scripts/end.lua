@@ -50,11 +50,14 @@ local r = read(run)
 if not r or r[STATE] == '-' then
     return {'unknown'}
 end
-if not is_live(r) then
-    return {'already', r[STATE], r[FINISHED] or ''}
-end
 -- Two lives may hold one epoch: one began without Redis, or Redis forgot the adoption between them.
 local is_another = incarnation ~= '' and incarnation ~= r[INCARNATION]
+if not is_live(r) then
+    if r[STATE] == 'L' and is_another and epoch == tonumber(r[EPOCH]) then
+        return {'fenced', epoch} -- the one that was lost may live
+    end
+    return {'already', r[STATE], r[FINISHED] or ''}
+end
 if epoch < tonumber(r[EPOCH]) or (epoch == tonumber(r[EPOCH]) and is_another) then
     return {'fenced', tonumber(r[EPOCH])}
 end
