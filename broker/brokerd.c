@@ -345,7 +345,7 @@ static enum err open_http(struct brokerd *d, const char **why)
                                           .tcp = said(settings->listen),
                                           .stream_max = 4 << 20, /* a tree is one event */
                                           .connections_max = (unsigned)settings->max_waits
-                                                             + READS_MAX + STREAMS_MAX,
+                                                             + READS_MAX + STREAMS_MAX + JOINS_MAX,
                                           .streams_max = STREAMS_MAX};
     return http_server_open(d->loop, &options, &api_events, d, &d->http, why);
 }

@@ -246,7 +246,8 @@ void serve_events(void *owner, struct http_request *request, const struct str pa
     (void)part;
     struct brokerd *d = owner;
     struct str root = STR_NONE;
-    if (!api_check_query(request, allowed) || !api_query_id(request, "root", &root))
+    if (!listener_has_room(d, request) || !api_check_query(request, allowed)
+        || !api_query_id(request, "root", &root))
         return;
     struct stream *stream = mem_new(sizeof *stream);
     struct feed *feed = stream != NULL && root.len > 0 ? feed_of(d, root) : NULL;

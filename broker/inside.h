@@ -30,7 +30,9 @@
 #define ORDERS_TOKEN_BASE  (UINT64_C(1) << 61)
 #define OURS               (UINT64_C(1) << 63) /* in an ask: a core asked, not a client: */
 #define OF_ORDER           (UINT64_C(1) << 62) /* ... that of the orders */
-enum { ORDERS_AT_ONCE = 64, READS_MAX = 1000, STREAMS_MAX = 1000, BROKER_NAME_MAX = 64 };
+enum { ORDERS_AT_ONCE = 64, BROKER_NAME_MAX = 64 };
+/* Of each kind so many at once, so that none of them takes the room of a cancel. */
+enum { READS_MAX = 1000, STREAMS_MAX = 1000, JOINS_MAX = 1000 };
 
 /* A request that is answered later. What owns one begins with it. */
 struct pending {
@@ -97,6 +99,7 @@ struct brokerd {
 
     struct list listeners;
     size_t listener_count;
+    size_t join_count, many_count; /* langgraph_join.c, langgraph_many.c */
 
     /* events.c */
     struct map feeds; /* root -> struct feed */
@@ -192,6 +195,9 @@ json_t *run_json(const struct tree_run *run, struct str root); /* a node, its pa
  * still the caller's, who otherwise waits for `closed`. */
 bool listener_open(struct brokerd *d, struct http_request *request, struct listener *listener,
                    const char *const headers[]);
+/* False: it was answered. Asked before anything else is done for a request: a crowd that is refused
+ * must cost next to nothing. */
+bool listener_has_room(struct brokerd *d, struct http_request *request);
 bool listener_send(struct listener *listener, struct str event, struct str id, struct str data);
 void listener_closed(void *owner, struct http_stream *http, void *stream_owner);
 void listeners_beat(uv_timer_t *timer);

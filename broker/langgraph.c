@@ -10,9 +10,13 @@ const char langgraph_unknown[] = "Run not found";
 void langgraph_refuse(struct http_request *request, unsigned status, const char *detail)
 {
     static const char *const later[] = {"Retry-After", "1", NULL};
+    static const char *const too_much[] = {"Retry-After", "1", "Connection", "close", NULL};
     json_t *json = json_object();
     api_set(json, "detail", api_text(str_of(detail)));
-    http_answer_json(request, status, json, status == 429 || status == 503 ? later : NULL);
+    http_answer_json(request, status, json,
+                     status == 429   ? too_much
+                     : status == 503 ? later
+                                     : NULL);
 }
 
 void langgraph_refuse_problem(struct http_request *request, enum problem problem,

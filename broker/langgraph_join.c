@@ -53,13 +53,27 @@ struct join {
     bool cancels;
 };
 
+static bool join_has_room(const struct brokerd *d, struct http_request *request)
+{
+    if (d->join_count < JOINS_MAX)
+        return true;
+    langgraph_refuse(request, 429, "too many clients wait for a run to be over");
+    return false;
+}
+
+static void join_free(struct join *join)
+{
+    watch_end(&join->watch);
+    join->daemon->join_count--;
+    mem_free(join);
+}
+
 static void join_hung_up(struct pending *pending)
 {
     struct join *join = (struct join *)pending;
-    watch_end(&join->watch);
     if (join->cancels)
         langgraph_cancel_for_gone(join->daemon, &join->root, &join->run);
-    mem_free(join);
+    join_free(join);
 }
 
 static void join_read(struct watch *watch, const struct tree *tree)
@@ -70,41 +84,51 @@ static void join_read(struct watch *watch, const struct tree *tree)
     enum multitask multitask = join->multitask;
     if (run != NULL && !run_is_over(run->state))
         return;
-    watch_end(&join->watch);
-    mem_free(join);
+    join_free(join);
     if (run == NULL)
         langgraph_refuse(request, 404, langgraph_unknown);
     else
         http_answer_json(request, 200, langgraph_run_json(run, multitask), NULL);
 }
 
+static struct join *join_of(const struct langgraph_find *find)
+{
+    struct join *join = mem_new(sizeof *join);
+    if (join == NULL)
+        return NULL;
+    *join = (struct join){.pending = {find->read.pending.request, join_hung_up},
+                          .daemon = find->read.daemon,
+                          .watch = {.tree_read = join_read},
+                          .run = find->seek.run,
+                          .root = find->seek.root,
+                          .multitask = find->seek.multitask,
+                          .cancels = find_cancels(find)};
+    join->daemon->join_count++;
+    if (watch_begin(join->daemon, id_str(&join->root), &join->watch))
+        return join;
+    join_free(join);
+    return NULL;
+}
+
+/* Others may have come while it was looked for. */
 static void join_found(struct langgraph_find *find)
 {
     struct http_request *request = find->read.pending.request;
-    struct join *join = mem_new(sizeof *join);
-    if (join != NULL) {
-        *join = (struct join){.pending = {request, join_hung_up},
-                              .daemon = find->read.daemon,
-                              .watch = {.tree_read = join_read},
-                              .run = find->seek.run,
-                              .root = find->seek.root,
-                              .multitask = find->seek.multitask,
-                              .cancels = find_cancels(find)};
-        if (watch_begin(join->daemon, id_str(&join->root), &join->watch)) {
+    if (join_has_room(find->read.daemon, request)) {
+        struct join *join = join_of(find);
+        if (join != NULL)
             http_request_own(request, join);
-            read_end(&find->read);
-            return;
-        }
+        else
+            langgraph_refuse(request, 503, "out of memory");
     }
-    mem_free(join);
-    langgraph_refuse(request, 503, "out of memory");
     read_end(&find->read);
 }
 
 void langgraph_join(struct brokerd *d, struct http_request *request, struct str thread,
                     struct str run)
 {
-    find_for(d, request, thread, run, join_found);
+    if (join_has_room(d, request))
+        find_for(d, request, thread, run, join_found);
 }
 
 /* ---- stream ------------------------------------------------------------------------------------
@@ -192,5 +216,6 @@ static void stream_found(struct langgraph_find *find)
 void langgraph_stream(struct brokerd *d, struct http_request *request, struct str thread,
                       struct str run)
 {
-    find_for(d, request, thread, run, stream_found);
+    if (listener_has_room(d, request))
+        find_for(d, request, thread, run, stream_found);
 }

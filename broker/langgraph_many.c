@@ -1,20 +1,27 @@
 /* POST /runs/cancel: runs that are named, those of a thread, or all there are.
  *
- * What is found is cancelled while the search goes on, so many at once. It goes on to its end when
- * its client has hung up: it is a brake. */
+ * What is found is cancelled before the search goes on, so many at once: what waits is never more
+ * than one question names, or one tree or thread has. It goes on to its end when its client has
+ * hung up: it is a brake. Few are open at once, for each may ask for so many cancels that there
+ * would be no room for another. */
 #include "base/mem.h"
 #include "broker/langgraph.h"
 #include "wire/message.h"
 
 enum { AT_ONCE = 32, SHARDS = 64, ROOTS_A_PAGE = 500 };
+/* At once; a crowd that searches leaves room for who names runs. */
+enum { SEARCHES_MAX = 16, MANY_MAX = 48 };
 
 struct many {
     struct read read; /* first */
     enum action action;
-    char *thread;              /* NULL: all threads */
+    char *thread; /* NULL: all threads */
+    json_t *runs; /* that are named; NULL: it searches */
+    size_t run_at;
     struct list waiting, open; /* of struct target */
     size_t open_count;
     bool is_searching, is_going;
+    bool is_paused; /* the search, until what it found is no longer waiting */
     bool is_of_all; /* it asks for whoever lives: those that are over do not matter */
     size_t done, missing, unrecorded;
     uint32_t shard; /* of the search */
@@ -44,6 +51,8 @@ static void many_free(struct read *read)
         target_free(LIST_OWNER(at, struct target, in_list));
     LIST_EACH (at, then, &many->open)
         target_free(LIST_OWNER(at, struct target, in_list));
+    many->read.daemon->many_count--;
+    json_decref(many->runs);
     mem_free(many->root);
     mem_free(many->thread);
     mem_free(many);
@@ -134,13 +143,28 @@ static void answer_many(struct many *many)
     read_end(&many->read);
 }
 
+static void add_named(struct many *many)
+{
+    const json_t *run = json_array_get(many->runs, many->run_at++);
+    add_target(many, (struct str){json_string_value(run), json_string_length(run)}, STR_NONE);
+}
+
+static bool has_next(struct many *many)
+{
+    while (list_is_empty(&many->waiting) && many->run_at < json_array_size(many->runs))
+        add_named(many);
+    return !list_is_empty(&many->waiting);
+}
+
+static void read_tree(struct many *many);
+
 /* Whoever adds or ends targets calls this last: the request may be answered in here. */
 static void go_on(struct many *many)
 {
     if (many->is_going)
         return; /* from within: the loop below sees it */
     many->is_going = true;
-    while (many->open_count < AT_ONCE && !list_is_empty(&many->waiting)) {
+    while (many->open_count < AT_ONCE && has_next(many)) {
         struct target *target = LIST_OWNER(many->waiting.head.next, struct target, in_list);
         link_remove(&target->in_list);
         list_add_last(&many->open, &target->in_list);
@@ -151,8 +175,12 @@ static void go_on(struct many *many)
             langgraph_seek(&target->seek);
     }
     many->is_going = false;
-    if (!many->is_searching && many->open_count == 0 && list_is_empty(&many->waiting))
+    if (many->is_paused && list_is_empty(&many->waiting)) {
+        many->is_paused = false;
+        read_tree(many);
+    } else if (!many->is_searching && many->open_count == 0) {
         answer_many(many);
+    }
 }
 
 /* ---- those of a thread -------------------------------------------------------------------------
@@ -185,7 +213,6 @@ static void on_thread(void *owner, uint64_t token, const struct store_answer *an
 /* ---- all there are -----------------------------------------------------------------------------
  */
 static void read_shard(struct many *many);
-static void read_tree(struct many *many);
 
 static bool is_of_a_thread(const struct tree_run *run)
 {
@@ -214,8 +241,8 @@ static void on_tree(void *owner, uint64_t token, const struct store_answer *answ
             && is_topmost(tree->run[i]))
             add_target(many, tree->run[i]->id, id_str(&many->root[many->root_at]));
     many->root_at++;
-    go_on(many); /* it is searching, and so still there */
-    read_tree(many);
+    many->is_paused = true;
+    go_on(many);
 }
 
 static void read_tree(struct many *many)
@@ -272,7 +299,7 @@ static void read_shard(struct many *many)
  */
 struct selector {
     struct str status, thread;
-    const json_t *runs;
+    json_t *runs;
 };
 
 static bool take_text(const json_t *body, const char *name, struct str *out)
@@ -322,15 +349,10 @@ static const char *what_is_wrong(const json_t *body, struct selector *out)
 
 static void begin(struct many *many, const struct selector *selector)
 {
-    size_t count = json_array_size(selector->runs);
     if (selector->runs == NULL && str_is(selector->status, "pending")) {
         search_ends(many, false); /* what waits for its start is not in any list */
     } else if (selector->runs != NULL) {
-        for (size_t i = 0; i < count; i++) {
-            const json_t *run = json_array_get(selector->runs, i);
-            add_target(many, (struct str){json_string_value(run), json_string_length(run)},
-                       STR_NONE);
-        }
+        many->runs = json_incref(selector->runs);
         search_ends(many, false);
     } else if (many->thread != NULL) {
         ask(many, &(struct store_call){.op = STORE_THREAD_READ, .id = str_of(many->thread)},
@@ -341,12 +363,22 @@ static void begin(struct many *many, const struct selector *selector)
     }
 }
 
+static bool has_room(const struct brokerd *d, struct http_request *request,
+                     const struct selector *selector)
+{
+    if (d->many_count < (selector->runs != NULL ? MANY_MAX : SEARCHES_MAX))
+        return true;
+    langgraph_refuse(request, 429, "too many such cancels are open");
+    return false;
+}
+
 static void open_many(struct brokerd *d, struct http_request *request, enum action action,
                       const struct selector *selector)
 {
     struct many *many = read_open(d, request, sizeof *many, many_free);
     if (many == NULL)
         return;
+    d->many_count++;
     list_init(&many->waiting);
     list_init(&many->open);
     many->action = action;
@@ -371,7 +403,7 @@ void langgraph_cancel_many(struct brokerd *d, struct http_request *request, stru
     const char *wrong = body == NULL ? "the body must be JSON" : what_is_wrong(body, &selector);
     if (wrong != NULL)
         langgraph_refuse(request, 422, wrong);
-    else
+    else if (has_room(d, request, &selector))
         open_many(d, request, action, &selector);
     json_decref(body);
 }

@@ -10,14 +10,20 @@ void listeners_beat(uv_timer_t *timer)
         (void)!http_stream_send(LIST_OWNER(at, struct listener, in_listeners)->http, STR(":\n\n"));
 }
 
+bool listener_has_room(struct brokerd *d, struct http_request *request)
+{
+    if (d->linked && d->listener_count < STREAMS_MAX)
+        return true;
+    api_problem(request, d->linked ? PROBLEM_OVERLOADED : PROBLEM_UNAVAILABLE,
+                d->linked ? "too many event streams are open" : "not linked to Redis", NULL);
+    return false;
+}
+
 bool listener_open(struct brokerd *d, struct http_request *request, struct listener *listener,
                    const char *const headers[])
 {
-    if (!d->linked || d->listener_count >= STREAMS_MAX) {
-        api_problem(request, d->linked ? PROBLEM_OVERLOADED : PROBLEM_UNAVAILABLE,
-                    d->linked ? "too many event streams are open" : "not linked to Redis", NULL);
+    if (!listener_has_room(d, request))
         return false;
-    }
     listener->daemon = d;
     listener->http = http_stream(request, listener, headers);
     if (listener->http == NULL)

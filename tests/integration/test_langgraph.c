@@ -1,10 +1,15 @@
 /* LangGraph's routes of a broker, beside an agentd: the same stories on a private server behind a
  * Unix socket, as `brakectl up` runs one, on Redis and Valkey over TCP, and on a cluster. */
+#include <poll.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 /* last: cmocka wants the headers above */
 #include <cmocka.h>
@@ -440,6 +445,120 @@ static void a_question_about_many_is_looked_at_closely(void **state)
     json_decref(cancel_many(422, "?action=stop", "{\"status\":\"all\"}"));
 }
 
+/* ---- a crowd -----------------------------------------------------------------------------------
+ */
+enum { CROWD_MAX = 1001 };
+struct crowd {
+    size_t count;
+    struct pollfd member[CROWD_MAX];
+};
+
+static void join_crowd(struct crowd *crowd, const char *request)
+{
+    struct sockaddr_un to = {.sun_family = AF_UNIX};
+    snprintf(to.sun_path, sizeof to.sun_path, "%.*s", (int)sizeof to.sun_path - 1,
+             broker.where + strlen("unix:"));
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_true(fd >= 0 && connect(fd, (struct sockaddr *)&to, sizeof to) == 0);
+    assert_int_equal(send(fd, request, strlen(request), MSG_NOSIGNAL), strlen(request));
+    crowd->member[crowd->count++] = (struct pollfd){.fd = fd, .events = POLLIN};
+}
+
+/* Who is answered next leaves the crowd; its status and Retry-After are looked at. */
+static int next_answer(struct crowd *crowd)
+{
+    char text[2048];
+    assert_true(poll(crowd->member, crowd->count, SERVICE_WAIT_MS) > 0);
+    size_t i = 0;
+    while (crowd->member[i].revents == 0)
+        i++;
+    ssize_t len = recv(crowd->member[i].fd, text, sizeof text - 1, 0);
+    assert_true(len > 0);
+    text[len] = '\0';
+    close(crowd->member[i].fd);
+    crowd->member[i] = crowd->member[--crowd->count];
+    int status = atoi(text + strlen("HTTP/1.1 "));
+    assert_true(status != 429 || strstr(text, "Retry-After: 1") != NULL);
+    return status;
+}
+
+/* Redis does not answer for a moment, so that all who may search are at it. */
+static void a_crowd_that_cancels_all_there_is_leaves_room_for_others(void **state)
+{
+    enum { SEARCHES = 16, NAMED = 48 - SEARCHES };
+    (void)state;
+    struct crowd crowd = {0};
+    char named[512], body[200];
+    struct lg_run run = begin_run();
+    int len = snprintf(body, sizeof body, "{\"thread_id\":\"%s\",\"run_ids\":[\"%s\"]}", run.thread,
+                       run.run);
+    snprintf(named, sizeof named,
+             "POST /runs/cancel HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", len, body);
+    kill(redis.pid, SIGSTOP);
+    for (size_t i = 0; i < SEARCHES + 1; i++)
+        join_crowd(&crowd, "POST /runs/cancel HTTP/1.1\r\nHost: x\r\nContent-Length: 16\r\n\r\n"
+                           "{\"status\":\"all\"}");
+    int first = next_answer(&crowd);
+    for (size_t i = 0; i < NAMED + 1; i++)
+        join_crowd(&crowd, named);
+    int second = next_answer(&crowd);
+    kill(redis.pid, SIGCONT);
+    assert_int_equal(first, 429);
+    assert_int_equal(second, 429);
+    assert_int_equal(crowd.count, SEARCHES + NAMED);
+    while (crowd.count > 0)
+        assert_int_equal(next_answer(&crowd), 204);
+    sidecar_end(&agentd, &run.started, "cancelled");
+    expect_detail(cancel_many(404, "", "{\"status\":\"all\"}"), not_cancelable);
+}
+
+/* More runs than are cancelled at once, and of more trees than one. */
+static void however_many_are_named_each_is_cancelled(void **state)
+{
+    enum { MANY = 40 };
+    (void)state;
+    struct lg_run run[MANY] = {begin_run()};
+    char body[MANY * 48 + 100];
+    int len = snprintf(body, sizeof body, "{\"thread_id\":\"%s\",\"run_ids\":[\"%s\"",
+                       run[0].thread, run[0].run);
+    for (size_t i = 1; i < MANY; i++) {
+        run[i] = begin_in(run[0].thread, "");
+        len += snprintf(body + len, sizeof body - (size_t)len, ",\"%s\"", run[i].run);
+    }
+    expect_empty(cancel_many(204, "", "%s]}", body));
+    for (size_t i = 0; i < MANY; i++) {
+        sidecar_wait_for_state(&agentd, &run[i].started, "stopping");
+        sidecar_end(&agentd, &run[i].started, "cancelled");
+    }
+}
+
+static void allow_files(unsigned count)
+{
+    struct rlimit files;
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &files), 0);
+    files.rlim_cur = files.rlim_cur > count ? files.rlim_cur : count;
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &files), 0);
+}
+
+static void a_crowd_that_joins_a_run_leaves_room_for_its_cancel(void **state)
+{
+    (void)state;
+    static struct crowd crowd;
+    char request[256];
+    struct lg_run run = begin_run();
+    allow_files(CROWD_MAX + 100);
+    snprintf(request, sizeof request, "GET /threads/%s/runs/%s/join HTTP/1.1\r\nHost: x\r\n\r\n",
+             run.thread, run.run);
+    for (size_t i = 0; i < CROWD_MAX; i++)
+        join_crowd(&crowd, request);
+    assert_int_equal(next_answer(&crowd), 429);
+    expect_empty(cancel(202, &run, ""));
+    sidecar_end(&agentd, &run.started, "cancelled");
+    while (crowd.count > 0)
+        assert_int_equal(next_answer(&crowd), 200);
+    json_decref(ask(200, "GET", "/threads/%s/runs/%s/join", run.thread, run.run));
+}
+
 /* ---- one after the other in a thread -----------------------------------------------------------
  */
 static void a_new_run_takes_the_place_of_the_old_one_as_it_asks(void **state)
@@ -531,9 +650,13 @@ static void a_thread_is_listed_again_when_redis_has_forgotten_it(void **state)
 int main(void)
 {
     const struct CMUnitTest embedded[] = {
-        STORIES, cmocka_unit_test(what_is_wrong_has_a_detail),
+        STORIES,
+        cmocka_unit_test(what_is_wrong_has_a_detail),
         cmocka_unit_test(a_thread_is_listed_again_when_redis_has_forgotten_it),
-        cmocka_unit_test(a_question_about_many_is_looked_at_closely)};
+        cmocka_unit_test(a_question_about_many_is_looked_at_closely),
+        cmocka_unit_test(a_crowd_that_cancels_all_there_is_leaves_room_for_others),
+        cmocka_unit_test(however_many_are_named_each_is_cancelled),
+        cmocka_unit_test(a_crowd_that_joins_a_run_leaves_room_for_its_cancel)};
     const struct CMUnitTest deployed[] = {STORIES};
     const struct CMUnitTest strict[] = {
         cmocka_unit_test(what_ended_before_its_cancel_is_cancelled_as_a_switch_says)};
