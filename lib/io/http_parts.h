@@ -48,12 +48,15 @@ struct http_server {
     size_t waiting, waiting_max; /* connections without a whole request */
     size_t held, held_max;       /* requests that wait for an answer, and streams */
     size_t stream_count, streams_max;
+    size_t stream_bytes;  /* that wait on all of them */
     size_t large_bytes;   /* of bodies, beyond the usual size */
     struct list visitors; /* those that wait */
     unsigned alive;       /* handles of ours and of our watches */
     bool closing;
     struct list asked; /* requests that wait for their answer */
     struct list streams;
+    struct list unsent; /* streams with something to write, and */
+    uv_idle_t sender;   /* ... a next turn for it */
 };
 
 enum request_state {
@@ -78,21 +81,12 @@ struct http_request {
     struct list joined_headers;
     enum request_state state;
     bool too_large, suspended, is_owned, is_stream, is_held, is_ambiguous, is_crowded;
+    bool is_old; /* before HTTP/1.1: it knows no chunks */
     size_t swallowed, large_bytes;
     void *request_owner;
     struct watch *watch;
     struct MHD_Response *response;
     unsigned status;
-};
-
-struct http_stream {
-    struct link in_streams;
-    struct host *host;
-    struct MHD_Connection *connection;
-    struct buf waiting;
-    bool handed_out, suspended, ending, cut;
-    void *stream_owner;
-    struct watch *watch;
 };
 
 int host_socket(struct MHD_Connection *connection);
@@ -115,6 +109,6 @@ struct watch *watch_new(struct host *host, struct MHD_Connection *connection,
                         void (*gone)(void *owner), void *owner);
 void watch_free(struct watch *watch); /* NULL is fine */
 void server_release(struct http_server *server);
-void stream_finish(struct http_stream *stream); /* the server closes */
+void streams_close(struct http_server *server);
 
 #endif

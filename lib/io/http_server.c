@@ -66,16 +66,21 @@ void host_run_soon(struct host *host)
 
 /* ---- one request ----------------------------------------------------------------------------- */
 
+struct request_line {
+    const char *method, *path, *version;
+};
+
 static struct http_request *request_new(struct host *host, struct MHD_Connection *connection,
-                                        const char *method, const char *path)
+                                        const struct request_line *line)
 {
     struct http_request *request = mem_new(sizeof *request);
     if (request == NULL)
         return NULL;
     request->host = host;
     request->connection = connection;
-    request->method = method;
-    request->path = path;
+    request->method = line->method;
+    request->path = line->path;
+    request->is_old = strcmp(line->version, MHD_HTTP_VERSION_1_1) != 0;
     request->body.limit = host->server->body_max;
     list_init(&request->joined_headers);
     request->joined = &request->joined_headers;
@@ -101,10 +106,9 @@ static enum MHD_Result request_send(struct http_request *request)
     struct MHD_Response *response = request->response;
     request->state = REQUEST_GONE;
     request->response = NULL;
-    if (!request->is_stream) /* who does not read an answer may be thrown out again */
-        visitor_waits(request->connection);
     if (response == NULL)
         return MHD_NO;
+    visitor_waits(request->connection); /* who does not read an answer may be thrown out again */
     enum MHD_Result queued = MHD_queue_response(request->connection, request->status, response);
     MHD_destroy_response(response);
     return queued;
@@ -214,9 +218,9 @@ static bool is_ambiguous(const struct http_request *request)
 }
 
 static enum MHD_Result request_begin(struct host *host, struct MHD_Connection *connection,
-                                     const char *method, const char *path, void **context)
+                                     const struct request_line *line, void **context)
 {
-    struct http_request *request = request_new(host, connection, method, path);
+    struct http_request *request = request_new(host, connection, line);
     if (request == NULL)
         return MHD_NO;
     *context = request;
@@ -265,9 +269,9 @@ static enum MHD_Result access_handler(void *owner, struct MHD_Connection *connec
                                       const char *upload, size_t *upload_len, void **context)
 {
     struct http_request *request = *context;
-    (void)version;
     if (request == NULL)
-        return request_begin(owner, connection, method, path, context);
+        return request_begin(owner, connection, &(struct request_line){method, path, version},
+                             context);
     if (*upload_len > 0)
         return request_take(request, upload, upload_len);
     switch (request->state) {
@@ -289,9 +293,10 @@ static void request_completed(void *owner, struct MHD_Connection *connection, vo
     (void)owner;
     (void)how;
     *context = NULL;
+    if (request == NULL || !request->is_stream) /* its socket lives on, and must not be shut down */
+        visitor_waits(connection);              /* for its next request, or to be closed at once */
     if (request != NULL)
         request_free(request);
-    visitor_waits(connection); /* for its next request, or to be closed at once */
 }
 
 /* Leaves a text with an encoded NUL as it came: it would end every C string early. A path with an
@@ -372,8 +377,7 @@ static void end_everything(struct http_server *server)
         else
             request_resume(request);
     }
-    LIST_EACH (at, then, &server->streams)
-        stream_finish(LIST_OWNER(at, struct http_stream, in_streams));
+    streams_close(server);
 }
 
 /* Stopping while a connection is suspended is an error there; running once takes back what was
@@ -403,6 +407,7 @@ static void close_now(uv_idle_t *closer)
     if (server->unix_path != NULL)
         http_unlisten_unix(server->unix_path, server->unix_name);
     visitors_close(server);
+    uv_close((uv_handle_t *)&server->sender, closer_closed);
     uv_close((uv_handle_t *)closer, closer_closed);
 }
 
@@ -426,9 +431,11 @@ static struct http_server *server_new(uv_loop_t *loop, const struct http_server_
     server->idle_timeout_s = idle_ms > 0 ? (unsigned)((idle_ms + 999) / 1000) : IDLE_TIMEOUT_S;
     list_init(&server->asked);
     list_init(&server->streams);
+    list_init(&server->unsent);
     uv_idle_init(loop, &server->closer);
-    server->closer.data = server;
-    server->alive = 2;
+    uv_idle_init(loop, &server->sender);
+    server->closer.data = server->sender.data = server;
+    server->alive = 3;
     visitors_init(server, options);
     return server;
 }
@@ -502,5 +509,5 @@ static size_t host_connections(const struct host *host)
 
 size_t http_server_connections(const struct http_server *server)
 {
-    return host_connections(&server->tcp) + host_connections(&server->local);
+    return host_connections(&server->tcp) + host_connections(&server->local) + server->stream_count;
 }

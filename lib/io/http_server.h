@@ -25,7 +25,8 @@ struct http_server_options {
     unsigned unix_mode;       /* 0: 0660 */
     const char *tcp;          /* NULL: none; "127.0.0.1:8080", "[::1]:0" */
     size_t body_max;          /* 0: 64 KiB; all that is beyond 64 KiB: 32 MiB, else 429 */
-    size_t stream_max;        /* bytes that may wait on one stream; 0: 256 KiB */
+    size_t stream_max;        /* bytes that may wait on one stream; 0: 256 KiB; on all: 32 MiB, else
+                                 the one with the most is closed */
     unsigned connections_max; /* requests that wait for their answer, and streams; one more is
                                  refused 429; 0: 2000 */
     unsigned streams_max;     /* of those; 0 or too many: three quarters */
@@ -82,8 +83,8 @@ json_t *http_text(struct str text);
 void http_problem(struct http_request *request, unsigned status, const char *code,
                   const char *title, const char *detail, json_t *extra, unsigned retry_after_s);
 
-/* Ends the request by opening text/event-stream; headers as those of http_answer(). NULL: no memory
- * (answered 503), or too many streams (429). */
+/* Ends the request by opening text/event-stream, with which its connection ends, too; headers as
+ * those of http_answer(). NULL: no memory (answered 503), or too many streams (429). */
 struct http_stream *http_stream(struct http_request *request, void *stream_owner,
                                 const char *const headers[]);
 /* ERR_FULL: the reader is too slow; the stream is being closed and on_stream_closed follows. */

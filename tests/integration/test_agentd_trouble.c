@@ -467,7 +467,7 @@ static void who_reads_too_slowly_is_told_to_connect_again(void **state)
     }
     assert_true(service_logged(&agentd, "client is too slow"));
     read_to_the_end(fd, last);
-    assert_non_null(strstr(last, "\n\nevent: resync\ndata: {}\n\n"));
+    assert_non_null(strstr(last, "event: resync\ndata: {}\n\n"));
     close(fd);
 }
 

@@ -388,6 +388,16 @@ static json_t *cancel_many(long status, const char *query, const char *format, .
     return json;
 }
 
+/* It hears of an end behind the end's answer. */
+static void wait_until_thread_is_over(const char *thread)
+{
+    struct waiting wait = WAITING;
+    char body[128];
+    snprintf(body, sizeof body, "{\"thread_id\":\"%s\",\"status\":\"all\"}", thread);
+    while (service_call(&broker, NULL, "POST", "/runs/cancel", body, NULL) == 204)
+        waiting_turn(&wait);
+}
+
 static void many_runs_are_cancelled_by_name_thread_or_state(void **state)
 {
     (void)state;
@@ -410,6 +420,7 @@ static void many_runs_are_cancelled_by_name_thread_or_state(void **state)
     sidecar_wait_for_state(&agentd, &three.started, "stopping");
     sidecar_wait_for_state(&agentd, &other.started, "running");
     sidecar_end(&agentd, &three.started, "cancelled");
+    wait_until_thread_is_over(one.thread);
     expect_detail(cancel_many(404, "", "{\"thread_id\":\"%s\",\"status\":\"all\"}", one.thread),
                   not_cancelable);
 

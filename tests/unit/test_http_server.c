@@ -26,8 +26,9 @@ struct scene {
     uv_timer_t tick; /* makes UV_RUN_ONCE return, so that a wait is bounded */
     char folder[64], path[96];
     struct http_server *server;
-    struct http_request *late[KEPT]; /* waiting for their answers */
-    struct http_stream *stream;
+    struct http_request *late[KEPT];         /* waiting for their answers */
+    struct http_stream *stream;              /* the latest */
+    const struct http_stream *stream_closed; /* the latest: to compare, no more */
     unsigned lates, requests, hangups, streams_closed, closed;
     unsigned lines_to_send, lines_sent; /* on the stream, as it takes them */
     void *hung_up, *stream_owner_closed;
@@ -102,10 +103,10 @@ static void on_hangup(void *owner, void *request_owner)
 static void on_stream_closed(void *owner, struct http_stream *stream, void *stream_owner)
 {
     struct scene *scene = owner;
-    assert_ptr_equal(stream, scene->stream);
     scene->streams_closed++;
     scene->stream_owner_closed = stream_owner;
-    scene->stream = NULL;
+    scene->stream_closed = stream;
+    scene->stream = scene->stream == stream ? NULL : scene->stream;
 }
 
 static void on_stream_ready(void *owner, struct http_stream *stream, void *stream_owner)
@@ -407,15 +408,15 @@ static void a_stream_opens_at_once_and_carries_what_is_sent(void **state)
     WAIT_FOR(scene, heard(scene, fd, "data: 1\n\n"));
     assert_int_equal(http_stream_send(scene->stream, STR("data: 2\n\n")), ERR_OK);
     assert_int_equal(http_stream_send(scene->stream, STR("data: 3\n\n")), ERR_OK);
-    WAIT_FOR(scene, heard(scene, fd, "data: 2\n\ndata: 3\n\n"));
+    WAIT_FOR(scene, heard(scene, fd, "data: 2\n\n") && heard(scene, fd, "data: 3\n\n"));
     assert_int_equal(http_stream_waiting(scene->stream), 0);
     assert_int_equal(http_stream_send(scene->stream, STR("data: last\n\n")), ERR_OK);
     http_stream_end(scene->stream);
     WAIT_FOR(scene, scene->streams_closed == 1 && heard(scene, fd, "\r\n0\r\n\r\n"));
     assert_non_null(strstr(scene->got.bytes, "data: last\n\n"));
     assert_ptr_equal(scene->stream_owner_closed, &scene->stream);
-    get(scene, fd, "/next");
-    WAIT_FOR(scene, heard(scene, fd, "GET /next"));
+    WAIT_FOR(scene, heard(scene, fd, NULL)); /* as it was told: */
+    assert_non_null(strstr(scene->got.bytes, "\r\nConnection: close\r\n"));
     close(fd);
 }
 
@@ -483,6 +484,71 @@ static void a_stream_whose_reader_is_too_slow_is_cut(void **state)
     assert_int_equal(err, ERR_FULL);
     WAIT_FOR(scene, scene->streams_closed == 1);
     WAIT_FOR(scene, http_server_connections(scene->server) == 0);
+    close(fd);
+}
+
+/* Each is within its own limit; together they are too many bytes. */
+static void of_many_slow_readers_the_slowest_is_cut(void **state)
+{
+    enum { READERS = 12, PIECE = 3 << 20, LARGER = PIECE + (1 << 19) };
+    static char bytes[LARGER];
+    struct scene *scene = *state;
+    struct http_stream *stream[READERS];
+    int fd[READERS];
+    memset(bytes, 'x', sizeof bytes);
+    open_server(scene, (struct http_server_options){.unix_path = scene->path,
+                                                    .stream_max = 4 << 20,
+                                                    .streams_max = READERS});
+    for (int i = 0; i < READERS; i++) {
+        fd[i] = dial_unix(scene);
+        scene->stream = NULL;
+        get(scene, fd[i], "/stream");
+        WAIT_FOR(scene, scene->stream != NULL);
+        stream[i] = scene->stream;
+        struct str piece = {bytes, i == 3 ? LARGER : PIECE};
+        assert_int_equal(http_stream_send(stream[i], piece), ERR_OK);
+    }
+    WAIT_FOR(scene, scene->streams_closed > 0);
+    assert_int_equal(scene->streams_closed, 1);
+    assert_ptr_equal(scene->stream_closed, stream[3]);
+    WAIT_FOR(scene, heard(scene, fd[3], NULL));
+    assert_int_equal(http_stream_send(stream[0], STR("and on it goes")), ERR_OK);
+    WAIT_FOR(scene, heard(scene, fd[0], "and on it goes"));
+    for (int i = 0; i < READERS; i++)
+        close(fd[i]);
+    WAIT_FOR(scene, scene->streams_closed == READERS);
+}
+
+static void an_old_client_gets_its_stream_without_chunks(void **state)
+{
+    struct scene *scene = *state;
+    open_server(scene, (struct http_server_options){0});
+    int fd = dial(scene);
+    say_text(scene, fd, "GET /stream HTTP/1.0\r\n\r\n");
+    WAIT_FOR(scene, heard(scene, fd, "text/event-stream"));
+    assert_int_equal(http_stream_send(scene->stream, STR("data: 1\n\n")), ERR_OK);
+    http_stream_end(scene->stream);
+    WAIT_FOR(scene, heard(scene, fd, NULL));
+    assert_null(strstr(scene->got.bytes, "chunked"));
+    assert_non_null(strstr(scene->got.bytes, "\r\n\r\ndata: 1\n\n"));
+    assert_string_equal(strstr(scene->got.bytes, "data: 1"), "data: 1\n\n");
+    close(fd);
+}
+
+/* Who does not read the end of it may not keep it for ever. */
+static void a_stream_that_has_ended_waits_for_its_reader_and_not_for_ever(void **state)
+{
+    struct scene *scene = *state;
+    open_server(scene, (struct http_server_options){.idle_timeout = MILLIS(1000)});
+    int fd = dial(scene);
+    get(scene, fd, "/stream");
+    WAIT_FOR(scene, heard(scene, fd, "text/event-stream"));
+    while (http_stream_waiting(scene->stream) < 1000) {
+        assert_int_equal(http_stream_send(scene->stream, STR("more and more, ")), ERR_OK);
+        uv_run(&scene->loop, UV_RUN_NOWAIT);
+    }
+    http_stream_end(scene->stream);
+    WAIT_FOR(scene, scene->streams_closed == 1);
     close(fd);
 }
 
@@ -816,6 +882,9 @@ int main(void)
         STORY(a_stream_may_be_opened_later),
         STORY(a_stream_whose_reader_went_away_is_closed),
         STORY(a_stream_whose_reader_is_too_slow_is_cut),
+        STORY(of_many_slow_readers_the_slowest_is_cut),
+        STORY(an_old_client_gets_its_stream_without_chunks),
+        STORY(a_stream_that_has_ended_waits_for_its_reader_and_not_for_ever),
         STORY(an_idle_connection_is_closed_but_a_stream_is_not),
         cmocka_unit_test_setup_teardown(who_asks_gets_in_although_a_crowd_says_nothing,
                                         set_up_with_few_files, tear_down_with_few_files),
