@@ -99,7 +99,8 @@ struct agent_root {
 /* A child elsewhere. */
 struct agent_link {
     char id[LINK_ID_LEN + 1];
-    bool is_written; /* Redis has it */
+    bool is_written;  /* Redis has it */
+    bool is_promised; /* its client was told so, or that Redis will */
     bool is_acknowledged, is_asked;
     enum link_kind kind;
     uint32_t attempts;    /* to cancel it, where it is not of the kind root; */

@@ -237,6 +237,13 @@ static struct agent_reply *answer_link(struct agent *agent, const struct agent_r
     return reply;
 }
 
+static void promise_link(struct agent *agent, struct agent_run *run, struct agent_link *link,
+                         uint64_t ask)
+{
+    link->is_promised = true;
+    answer_link(agent, run, ask, link->id, PROBLEM_NONE)->pending = true;
+}
+
 /* Too late: the child must not live, wherever it starts. */
 static void refuse_link(struct agent *agent, struct agent_run *run, struct agent_link *link,
                         uint64_t ask)
@@ -264,7 +271,7 @@ static void take_link(struct agent *agent, const struct agent_event *event, stru
     else if (agent->is_linked)
         (void)write_link(agent, run, link, CALL_LINK, event->ask);
     else
-        answer_link(agent, run, event->ask, id, PROBLEM_NONE)->pending = true;
+        promise_link(agent, run, link, event->ask);
 }
 
 void link_asked(struct agent *agent, const struct agent_event *event)
@@ -319,13 +326,25 @@ static void link_impossible(struct agent *agent, struct call *call, enum problem
 
 static void link_written(struct agent *agent, struct call *call, struct agent_link *link)
 {
-    link->is_written = true;
+    link->is_written = link->is_promised = true;
     bool is_late = call->run->is_told && agent->options.mode != MODE_OBSERVE;
     if (is_late)
         links_follow(agent, call->run); /* a cancel came while it was written */
     if (call->ask != 0)
         answer_link(agent, call->run, call->ask, call->link_id,
                     is_late ? PROBLEM_CANCELLED : PROBLEM_NONE);
+}
+
+/* Redis could not be asked. What was promised before stays promised; but behind an end that stands
+ * here already Redis would take no new link, and the child would be in nobody's scope. */
+static void answer_unwritten(struct agent *agent, struct call *call, struct agent_link *link)
+{
+    if (call->ask == 0)
+        return;
+    if (run_is_over(call->run->state) && !link->is_promised)
+        link_impossible(agent, call, PROBLEM_OVER, NULL);
+    else
+        promise_link(agent, call->run, link, call->ask);
 }
 
 /* Another life has the link by now, and follows it. */
@@ -370,8 +389,7 @@ void link_answered(struct agent *agent, struct call *call, const struct store_an
         break;
     default:
         verdict_apply(agent, call->run, &verdict); /* unknown: asserted, and its links with it */
-        if (call->ask != 0)
-            answer_link(agent, call->run, call->ask, call->link_id, PROBLEM_NONE)->pending = true;
+        answer_unwritten(agent, call, link);
         break;
     }
 }

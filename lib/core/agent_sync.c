@@ -76,8 +76,8 @@ static void gather_ends(struct agent *agent)
         struct agent_run *run = LIST_OWNER(at, struct agent_run, in_ended);
         if (!run->is_end_confirmed && run->ended_here && !link_is_in_list(&run->in_sync))
             list_add_last(&agent->sync_ends, &run->in_sync);
-        if (run->is_fenced)
-            links_resend(agent, run); /* no end of its own goes before */
+        if (run->is_fenced || run->is_end_confirmed)
+            links_resend(agent, run); /* no end of its own takes them along */
     }
 }
 

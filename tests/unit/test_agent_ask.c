@@ -263,6 +263,39 @@ static void a_link_posted_too_late_is_refused_and_cancelled(void **state)
                          "ask cancel another.another by broker: enough force cause cause hops 1\n");
 }
 
+/* The end overtakes the link, and Redis cannot say so. */
+static void behind_an_end_no_link_is_promised(void **state)
+{
+    (void)state;
+    world_ask_end(&world, "ann", "r", 1, RUN_SUCCESS);
+    world_ask_link(&world, "ann", "r", "z");
+    world_say(&world, STORE_END,
+              (struct store_answer){.verdict = SAID_ENDED, .state = RUN_SUCCESS});
+    world_forget(&world);
+    world_says(&world, STORE_LINK, SAID_UNWRITABLE);
+    world_expect(&world, "answer 5: over r epoch 1 success\n");
+}
+
+/* Its run was lost meanwhile: no end of its own takes the link along. */
+static void a_promised_link_of_a_lost_run_is_written_at_every_link_up(void **state)
+{
+    (void)state;
+    struct ask_start start = world_start_of("s", "");
+    world_started(&world, "ann", start);
+    world_link_down(&world);
+    world_ask_link(&world, "ann", "s", "z");
+    world_link_up(&world, "server1", "g1");
+    world_say_items(&world, STORE_RECONCILE,
+                    (struct store_item){.verdict = SAID_OVER, .state = RUN_LOST, .epoch = 1});
+    world_say_items(&world, STORE_RECONCILE,
+                    (struct store_item){.verdict = SAID_OVER, .state = RUN_LOST, .epoch = 1});
+    assert_int_equal(world_open(&world, STORE_LINK), 1);
+    world_link_down(&world);
+    assert_int_equal(world_open(&world, STORE_LINK), 0);
+    world_link_up(&world, "server1", "g1");
+    assert_int_equal(world_open(&world, STORE_LINK), 1);
+}
+
 static void a_circle_of_links_ends(void **state)
 {
     (void)state;
@@ -427,6 +460,8 @@ int main(void)
         T(a_link_is_written_and_followed_until_it_is_acknowledged),
         T(links_of_ended_runs_are_followed_too),
         T(a_link_posted_too_late_is_refused_and_cancelled),
+        T(behind_an_end_no_link_is_promised),
+        T(a_promised_link_of_a_lost_run_is_written_at_every_link_up),
         T(a_circle_of_links_ends),
         T(after_the_ban_one_more_write_is_granted),
         T(without_redis_the_write_is_counted_here_and_told_later),
