@@ -44,13 +44,19 @@ bool may_live_on(struct sim *sim, const struct sim_run *run)
     return mode == MODE_OBSERVE || (!is_killable && !run->obeys && is_reported);
 }
 
+/* Below one that started without Redis, and ended before its tombstone was found. */
+static bool is_out_of_reach(const struct sim_cancel *cancel, const struct sim_run *run)
+{
+    return cancel->was_unknown && strcmp(run->id, cancel->target) != 0;
+}
+
 static bool is_empty(struct sim *sim, const struct sim_cancel *cancel, bool is_linked)
 {
     for (size_t i = 0; i < sim->run_count; i++) {
         const struct sim_run *run = &sim->run[i];
         bool is_promised = run->is_protected || !is_linked;
-        if (cancel->was_unknown && strcmp(run->id, cancel->target) != 0)
-            continue; /* below one that started without Redis, and ended before it was known */
+        if (is_out_of_reach(cancel, run))
+            continue;
         if (run->phase == RUN_ALIVE && is_promised && is_in_scope(run, cancel->target)
             && !may_live_on(sim, run))
             return missing(sim, "G2: %s lives on below the cancelled %s", run->id, cancel->target);
@@ -68,7 +74,8 @@ static bool are_links_empty(struct sim *sim, const struct sim_cancel *cancel)
         const struct sim_run *from = &sim->run[link->run];
         bool is_observed = sim->node[sim->client[from->client].node].mode == MODE_OBSERVE;
         const bool was_refused = from->is_superseded && !from->is_protected;
-        if (is_observed || was_refused || !is_in_scope(from, cancel->target))
+        if (is_observed || was_refused || is_out_of_reach(cancel, from)
+            || !is_in_scope(from, cancel->target))
             continue;
         struct sim_cancel linked = {0};
         memcpy(linked.root, link->root, sizeof linked.root);
