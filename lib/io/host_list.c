@@ -10,7 +10,7 @@
 
 enum { RULES_MAX = 256, HOST_MAX = 253, ADDRESS_BYTES = 16, MAPPED_BITS = 96 };
 
-/* IPv4 is kept as ::ffff:a.b.c.d, so that there is one kind of address. */
+/* IPv4 is kept as ::ffff:a.b.c.d, so that there is one kind of bytes. */
 struct block {
     unsigned char bytes[ADDRESS_BYTES];
     unsigned bits;
@@ -27,27 +27,34 @@ struct host_list {
 };
 
 /* ---- addresses ----------------------------------------------------------------------------- */
+static const unsigned char mapped[MAPPED_BITS / 8] = {[10] = 0xff, [11] = 0xff};
+
+static bool is_v4(const unsigned char address[ADDRESS_BYTES])
+{
+    return memcmp(address, mapped, sizeof mapped) == 0;
+}
+
+/* A block of IPv6 holds no IPv4, though its bytes may: ::/0. */
 static bool in_block(const struct block *block, const unsigned char address[ADDRESS_BYTES])
 {
     size_t whole = block->bits / 8;
     unsigned rest = block->bits % 8;
-    if (memcmp(block->bytes, address, whole) != 0)
+    bool is_of_v4 = block->bits >= MAPPED_BITS && is_v4(block->bytes);
+    if (is_of_v4 != is_v4(address) || memcmp(block->bytes, address, whole) != 0)
         return false;
     return rest == 0 || ((block->bytes[whole] ^ address[whole]) >> (8 - rest)) == 0;
 }
 
-static bool read_address(const char *text, unsigned char out[ADDRESS_BYTES], bool *is_v4)
+static bool read_address(const char *text, unsigned char out[ADDRESS_BYTES], bool *has_dots)
 {
-    static const unsigned char mapped[] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
-    *is_v4 = inet_pton(AF_INET, text, out + sizeof mapped) == 1;
-    if (*is_v4)
+    *has_dots = inet_pton(AF_INET, text, out + sizeof mapped) == 1;
+    if (*has_dots)
         memcpy(out, mapped, sizeof mapped);
-    return *is_v4 || inet_pton(AF_INET6, text, out) == 1;
+    return *has_dots || inet_pton(AF_INET6, text, out) == 1;
 }
 
 static void take_address(const struct sockaddr *address, unsigned char out[ADDRESS_BYTES])
 {
-    static const unsigned char mapped[] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
     if (address->sa_family == AF_INET6) {
         memcpy(out, &((const struct sockaddr_in6 *)address)->sin6_addr, ADDRESS_BYTES);
         return;
@@ -56,25 +63,51 @@ static void take_address(const struct sockaddr *address, unsigned char out[ADDRE
     memcpy(out + sizeof mapped, &((const struct sockaddr_in *)address)->sin_addr, 4);
 }
 
+/* Where a gateway or the system itself would take a packet to this IPv6 address: the IPv4 that is
+ * in it. RFC 4291, section 2.5.5 (compatible); RFC 2765 (translated); RFC 6052 (NAT64); RFC 3056
+ * (6to4). :: and ::1 are none. */
+static bool find_v4_inside(const unsigned char address[ADDRESS_BYTES],
+                           unsigned char out[ADDRESS_BYTES])
+{
+    static const struct {
+        unsigned char prefix[12];
+        size_t len, at;
+    } forms[] = {
+        {{0}, 12, 12},
+        {{[8] = 0xff, [9] = 0xff}, 12, 12},
+        {{0x00, 0x64, 0xff, 0x9b}, 12, 12},
+        {{0x20, 0x02}, 2, 2},
+    };
+    if (memcmp(address, forms[0].prefix, forms[0].len) == 0 && address[12] == 0)
+        return false;
+    for (size_t i = 0; i < sizeof forms / sizeof forms[0]; i++)
+        if (memcmp(address, forms[i].prefix, forms[i].len) == 0) {
+            memcpy(out, mapped, sizeof mapped);
+            memcpy(out + sizeof mapped, address + forms[i].at, 4);
+            return true;
+        }
+    return false;
+}
+
 /* ---- rules --------------------------------------------------------------------------------- */
 static bool read_block(struct str word, struct block *out)
 {
     char text[INET6_ADDRSTRLEN + 1];
     struct str bits = word, address = str_cut(&bits, '/');
     int64_t count = 0;
-    bool is_v4;
+    bool has_dots;
     if (address.len == 0 || address.len >= sizeof text)
         return false;
     memcpy(text, address.at, address.len);
     text[address.len] = '\0';
-    if (!read_address(text, out->bytes, &is_v4))
+    if (!read_address(text, out->bytes, &has_dots))
         return false;
-    int64_t most = is_v4 ? 32 : 128;
+    int64_t most = has_dots ? 32 : 128;
     if (bits.at == NULL)
         count = most;
     else if (!str_to_int(bits, &count) || count < 0 || count > most)
         return false;
-    out->bits = (unsigned)count + (is_v4 ? MAPPED_BITS : 0);
+    out->bits = (unsigned)count + (has_dots ? MAPPED_BITS : 0);
     return true;
 }
 
@@ -130,6 +163,10 @@ enum err host_list_new(const char *words, bool loopback, struct host_list **out,
     size_t count = 0;
     while (next_word(&rest, &word))
         count++;
+    if (count == 0 && words != NULL && words[0] != '\0') {
+        *bad = STR_NONE;
+        return ERR_INVALID;
+    }
     if (count > RULES_MAX) {
         *bad = word;
         return ERR_TOO_LARGE;
@@ -167,6 +204,9 @@ const char *host_list_fault(const char *words)
         host_list_free(list);
         return NULL;
     }
+    if (err == ERR_INVALID && bad.len == 0)
+        return "call_hosts: names no host; write names, *.suffix, addresses or address/bits, or * "
+               "for any";
     snprintf(text, sizeof text, "call_hosts: %.*s%s",
              (int)(bad.len < SHOWN_MAX ? bad.len : SHOWN_MAX), bad.len > 0 ? bad.at : "",
              err == ERR_INVALID ? " is no name, *.suffix, address or address/bits"
@@ -190,6 +230,15 @@ static struct str without_brackets(struct str host)
     return host;
 }
 
+static bool has_address(const struct rule *rule, const unsigned char address[ADDRESS_BYTES])
+{
+    unsigned char inside[ADDRESS_BYTES];
+    if (!rule->is_block)
+        return false;
+    return in_block(&rule->block, address)
+           || (find_v4_inside(address, inside) && in_block(&rule->block, inside));
+}
+
 /* Any name may turn out to have an address that a block allows. */
 bool host_list_names(const struct host_list *list, struct str host)
 {
@@ -199,19 +248,28 @@ bool host_list_names(const struct host_list *list, struct str host)
         const struct rule *rule = &list->rule[i];
         if (rule->is_any || has_name(rule, host))
             return true;
-        if (rule->is_block && (!is_address || in_block(&rule->block, only.bytes)))
+        if (rule->is_block && (!is_address || has_address(rule, only.bytes)))
             return true;
     }
     return false;
 }
 
+/* Of 64:ff9b:1::/48 (RFC 8215) and Teredo (RFC 4380) nobody can say from here where they end. */
 static bool is_reserved(const struct host_list *list, const unsigned char address[ADDRESS_BYTES])
 {
-    static const char *const never[] = {"169.254.0.0/16",  "fe80::/10",     "224.0.0.0/4",
-                                        "ff00::/8",        "0.0.0.0/8",     "::/128",
-                                        "255.255.255.255", "fd00:ec2::254", NULL};
+    static const char *const never[] = {
+        "169.254.0.0/16",  "fe80::/10",     "224.0.0.0/4",    "ff00::/8",  "0.0.0.0/8", "::/128",
+        "255.255.255.255", "fd00:ec2::254", "64:ff9b:1::/48", "2001::/32", NULL};
     static const char *const itself[] = {"127.0.0.0/8", "::1/128", NULL};
     return is_in_any(never, address) || (!list->loopback && is_in_any(itself, address));
+}
+
+static bool leads_to_reserved(const struct host_list *list,
+                              const unsigned char address[ADDRESS_BYTES])
+{
+    unsigned char inside[ADDRESS_BYTES];
+    return is_reserved(list, address)
+           || (find_v4_inside(address, inside) && is_reserved(list, inside));
 }
 
 bool host_list_reaches(const struct host_list *list, struct str host,
@@ -224,9 +282,9 @@ bool host_list_reaches(const struct host_list *list, struct str host,
     take_address(address, bytes);
     for (size_t i = 0; i < list->count; i++) {
         const struct rule *rule = &list->rule[i];
-        if (has_name(rule, host) || (rule->is_block && in_block(&rule->block, bytes)))
+        if (has_name(rule, host) || has_address(rule, bytes))
             return true;
         any = any || rule->is_any;
     }
-    return any && !is_reserved(list, bytes);
+    return any && !leads_to_reserved(list, bytes);
 }

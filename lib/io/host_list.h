@@ -2,7 +2,8 @@
  *
  * A list of words: a name, `*.suffix`, an address, `address/bits`, or `*` for any. Without a list
  * it is `*`. What is only allowed by `*` may not lead to a link-local, multicast or unspecified
- * address (cloud metadata is there), nor, unless `loopback` says so, to this machine itself. */
+ * address (cloud metadata is there), nor, unless `loopback` says so, to this machine itself. An
+ * IPv6 address that holds an IPv4 address is judged as both. */
 #ifndef IO_HOST_LIST_H
 #define IO_HOST_LIST_H
 
@@ -13,7 +14,7 @@
 
 struct host_list;
 /* words: separated by commas or blanks, NULL or "" for none. ERR_INVALID: `*bad` is the word that
- * cannot be read, lent by `words`. */
+ * cannot be read, lent by `words`; empty: there is nothing but commas and blanks. */
 enum err host_list_new(const char *words, bool loopback, struct host_list **out,
                        struct str *bad) MUST_CHECK;
 void host_list_free(struct host_list *list); /* NULL is fine */

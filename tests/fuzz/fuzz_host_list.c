@@ -30,6 +30,29 @@ static void no_is_final(const struct host_list *list, struct str host)
     (void)reaches(list, host, "192.0.2.1");
 }
 
+/* However an address that nobody may be led to is dressed up as IPv6: `host` gives the rest. */
+static void no_dress_helps(const struct host_list *all, struct str host)
+{
+    static const unsigned char metadata[4] = {169, 254, 169, 254};
+    static const struct {
+        unsigned char prefix[12];
+        size_t at;
+    } dresses[] = {{{0}, 12},
+                   {{[10] = 0xff, [11] = 0xff}, 12},
+                   {{[8] = 0xff, [9] = 0xff}, 12},
+                   {{0x00, 0x64, 0xff, 0x9b}, 12},
+                   {{0x20, 0x02}, 2}};
+    for (size_t i = 0; i < sizeof dresses / sizeof *dresses; i++) {
+        struct sockaddr_in6 to = {.sin6_family = AF_INET6};
+        unsigned char *bytes = to.sin6_addr.s6_addr;
+        if (dresses[i].at == 2)
+            memcpy(bytes, host.at, host.len < 16 ? host.len : 16);
+        memcpy(bytes, dresses[i].prefix, dresses[i].at);
+        memcpy(bytes + dresses[i].at, metadata, sizeof metadata);
+        assert(!host_list_reaches(all, host, (const struct sockaddr *)&to));
+    }
+}
+
 /* Without a list. */
 static void nobody_is_led_inside(struct str host)
 {
@@ -38,6 +61,7 @@ static void nobody_is_led_inside(struct str host)
     assert(host_list_new(NULL, false, &all, &bad) == ERR_OK);
     assert(host_list_names(all, host) && reaches(all, host, "192.0.2.1"));
     assert(!reaches(all, host, "127.0.0.1") && !reaches(all, host, "169.254.169.254"));
+    no_dress_helps(all, host);
     host_list_free(all);
 }
 

@@ -43,6 +43,51 @@ static void without_a_list_everything_but_metadata_is_reached(void **state)
     host_list_free(list);
 }
 
+static void what_holds_an_ipv4_address_is_judged_by_it(void **state)
+{
+    (void)state;
+    static const char *const metadata[] = {"::169.254.169.254", "64:ff9b::a9fe:a9fe",
+                                           "2002:a9fe:a9fe::1", "::ffff:0:a9fe:a9fe",
+                                           "2002:7f00:1::",     "64:ff9b::127.0.0.1",
+                                           "64:ff9b::",         "2002:e000:1::"};
+    static const char *const elsewhere[] = {"64:ff9b:1::7f00:1", "2001::1"};
+    static const char *const fine[] = {"64:ff9b::808:808", "2002:808:808::1", "::8.8.8.8",
+                                       "2001:db8::7f00:1"};
+    struct host_list *any = list_of("*", false);
+    struct host_list *ten = list_of("10.0.0.0/8", false);
+    struct host_list *v6 = list_of("::/0", false);
+    struct host_list *nat64 = list_of("64:ff9b::/96", false);
+    for (size_t i = 0; i < sizeof metadata / sizeof metadata[0]; i++)
+        if (reaches(any, "x", metadata[i]))
+            fail_msg("%s is reached", metadata[i]);
+    for (size_t i = 0; i < sizeof elsewhere / sizeof elsewhere[0]; i++)
+        assert_false(reaches(any, "x", elsewhere[i]));
+    for (size_t i = 0; i < sizeof fine / sizeof fine[0]; i++)
+        assert_true(reaches(any, "x", fine[i]));
+    assert_true(reaches(ten, "x", "64:ff9b::a00:1"));
+    assert_true(reaches(ten, "x", "2002:a00:1::5"));
+    assert_false(reaches(ten, "x", "64:ff9b::b00:1"));
+    assert_true(host_list_names(ten, STR("[64:ff9b::a00:1]")));
+    assert_false(host_list_names(ten, STR("[64:ff9b::b00:1]")));
+    assert_true(reaches(v6, "x", "2001:db8::1"));
+    assert_false(reaches(v6, "x", "10.1.2.3")); /* its bytes may look like it */
+    assert_false(reaches(v6, "x", "::ffff:10.1.2.3"));
+    assert_true(reaches(nat64, "x", "64:ff9b::808:808")); /* by its own name */
+    struct host_list *lists[] = {any, ten, v6, nat64};
+    for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++)
+        host_list_free(lists[i]);
+}
+
+static void here_ipv6_loopback_is_reached_where_it_may(void **state)
+{
+    (void)state;
+    struct host_list *list = list_of("*", true);
+    assert_true(reaches(list, "localhost", "::1"));
+    assert_true(reaches(list, "localhost", "64:ff9b::7f00:1"));
+    assert_false(reaches(list, "localhost", "::"));
+    host_list_free(list);
+}
+
 static void a_broker_does_not_call_its_own_host(void **state)
 {
     (void)state;
@@ -94,6 +139,10 @@ static void a_word_that_is_none_of_these_is_said(void **state)
     assert_non_null(strstr(host_list_fault("fine, 10.0.0.0/40"), "10.0.0.0/40"));
     assert_non_null(host_list_fault("http://agent"));
     assert_non_null(host_list_fault("*.*"));
+    assert_null(host_list_fault(""));
+    static const char *const none[] = {",", " ", ", ,\t"};
+    for (size_t i = 0; i < sizeof none / sizeof none[0]; i++)
+        assert_non_null(strstr(host_list_fault(none[i]), "write names"));
 }
 
 static void only_http_without_a_user_is_a_url(void **state)
@@ -116,6 +165,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(without_a_list_everything_but_metadata_is_reached),
+        cmocka_unit_test(what_holds_an_ipv4_address_is_judged_by_it),
+        cmocka_unit_test(here_ipv6_loopback_is_reached_where_it_may),
         cmocka_unit_test(a_broker_does_not_call_its_own_host),
         cmocka_unit_test(a_list_names_hosts_suffixes_and_blocks),
         cmocka_unit_test(names_alone_refuse_others_at_once),
