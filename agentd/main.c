@@ -7,6 +7,7 @@
 #include "agentd/agentd.h"
 #include "base/log.h"
 #include "io/privileges.h"
+#include "io/uv_threads.h"
 
 struct signals {
     uv_signal_t handle[2];
@@ -75,6 +76,7 @@ static int run(const struct settings *settings)
     struct agentd *daemon;
     const char *why = NULL;
     raise_file_limit();
+    uv_threads_set();
     if (uv_loop_init(&loop) != 0)
         return EXIT_FAILURE;
     enum err err = open_and_drop(&loop, settings, &daemon, &why);

@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "broker/brokerd.h"
 #include "io/privileges.h"
+#include "io/uv_threads.h"
 
 struct signals {
     uv_signal_t handle[2];
@@ -74,6 +75,7 @@ static int run(const struct settings *settings)
     struct brokerd *daemon;
     const char *why = NULL;
     raise_file_limit();
+    uv_threads_set();
     if (uv_loop_init(&loop) != 0)
         return EXIT_FAILURE;
     enum err err = open_and_drop(&loop, settings, &daemon, &why);

@@ -4,11 +4,13 @@
 #include <netdb.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 #include "base/buf.h"
 #include "base/list.h"
 #include "base/mem.h"
 #include "io/curl_loop.h"
+#include "io/uv_threads.h"
 
 enum {
     AT_ONCE = 64,
@@ -17,17 +19,20 @@ enum {
     LOOK_AHEAD = 256, /* calls that wait, looked at for one whose host has room */
     HOST_MAX = 255,
     ADDRESSES_MAX = 8,
-    URL_MAX = 2048
+    URL_MAX = 2048,
+    HEADERS_MAX = 64 << 10 /* of an answer, all of them, with those that come before and after it */
 };
 
 enum call_state { CALL_WAITS, CALL_RESOLVES, CALL_FLIES, CALL_IS_OVER };
 
 struct call {
-    struct link in_calls; /* `waiting` or `open` of its caller */
+    struct link in_calls;   /* `waiting` or `open` of its caller */
+    struct link in_lookups; /* its name is looked up, also when it is over already */
     struct http_caller *caller;
     enum call_state state;
     unsigned handles;       /* the timer, and a name that is looked up: they know our address */
     bool was_sent, is_told; /* `sent` was called for it */
+    bool was_led_astray;    /* an address that may not be called was about to be */
     const struct http_called *called;
     void *owner;
     uv_timer_t deadline;
@@ -35,6 +40,7 @@ struct call {
     CURL *easy;
     struct curl_slist *headers, *address;
     struct buf body;
+    size_t header_bytes;
     char host[HOST_MAX + 1];
     char port[8];
     char why[CURL_ERROR_SIZE + 64];
@@ -50,7 +56,8 @@ struct http_caller {
     uv_idle_t later; /* the next turn of the loop: answers, and calls whose turn it is */
     struct list waiting, open, over;
     size_t waiting_count, open_count;
-    bool resolving; /* one name at a time: libuv's threads are for Redis, too */
+    struct list lookups;
+    size_t lookup_count, lookups_max; /* libuv's threads are for Redis, too */
     bool is_closing;
     unsigned handles;
 };
@@ -134,13 +141,27 @@ static void on_deadline(uv_timer_t *timer)
         fail(call, ERR_OFFLINE, "not reached in time");
 }
 
+/* After the request is out it is the answer that is wrong: one header of more than 100 KiB is "out
+ * of memory" to libcurl, and what is no HTTP/1 an "unsupported protocol". */
+static enum err err_of(const struct call *call, CURLcode code)
+{
+    enum err err = curl_loop_err(code);
+    if (call->was_sent && err == ERR_NOMEM)
+        return ERR_TOO_LARGE;
+    return call->was_sent && err == ERR_INVALID ? ERR_OFFLINE : err;
+}
+
 static void on_finished(void *transfer, CURLcode code)
 {
     struct call *call = transfer;
-    struct http_outcome outcome = {.err = curl_loop_err(code)};
+    struct http_outcome outcome = {.err = err_of(call, code)};
     curl_easy_getinfo(call->easy, CURLINFO_RESPONSE_CODE, &outcome.status);
     if (outcome.err == ERR_OK)
         outcome.body = buf_str(&call->body);
+    else if (code == CURLE_COULDNT_CONNECT && call->was_led_astray)
+        outcome = (struct http_outcome){.err = ERR_REFUSED, .why = not_allowed};
+    else if (outcome.err == ERR_TOO_LARGE)
+        outcome.why = "the answer is longer than it may be";
     else
         outcome.why = call->why[0] != '\0' ? call->why : curl_easy_strerror(code);
     call_close(call);
@@ -148,10 +169,30 @@ static void on_finished(void *transfer, CURLcode code)
 }
 
 /* ---- one call ------------------------------------------------------------------------------ */
+static size_t take_header(char *bytes, size_t size, size_t count, void *owner)
+{
+    struct call *call = owner;
+    const struct str line = {bytes, size * count};
+    call->header_bytes += line.len;
+    return call->header_bytes <= HEADERS_MAX ? line.len : 0;
+}
+
 static size_t take_bytes(char *bytes, size_t size, size_t count, void *owner)
 {
     struct call *call = owner;
     return buf_add(&call->body, bytes, size * count) == ERR_OK ? size * count : 0;
+}
+
+/* What is really dialled: libcurl was given the addresses that were judged, and what it may do with
+ * a name that it finds unusual is its own affair. */
+static curl_socket_t open_socket(void *owner, curlsocktype purpose, struct curl_sockaddr *address)
+{
+    struct call *call = owner;
+    (void)purpose;
+    if (host_list_reaches(call->caller->options.hosts, str_of(call->host), &address->addr))
+        return curl_loop_socket(address);
+    call->was_led_astray = true;
+    return CURL_SOCKET_BAD;
 }
 
 /* Headers that went out are the only sign of it; what libcurl calls us from, it may not be called
@@ -176,14 +217,25 @@ static bool add_header(struct call *call, const char *line)
     return longer != NULL;
 }
 
+/* libcurl takes "Name:" for a header that is not to be sent, and "Name;" for an empty one. */
+static bool take_header_line(struct call *call, struct str line)
+{
+    char text[URL_MAX];
+    struct str value = line, name = str_cut(&value, ':');
+    while (value.len > 0 && (value.at[0] == ' ' || value.at[0] == '\t'))
+        value = (struct str){value.at + 1, value.len - 1};
+    bool is_empty = value.at != NULL && value.len == 0;
+    struct str shown = is_empty ? name : line;
+    int len = snprintf(text, sizeof text, "%.*s%s", (int)shown.len, shown.at, is_empty ? ";" : "");
+    return len >= 0 && (size_t)len < sizeof text && add_header(call, text);
+}
+
 static bool take_headers(struct call *call, struct str lines)
 {
     bool fits = add_header(call, "Expect:");
     while (fits && lines.len > 0) {
-        char line[URL_MAX];
-        struct str one = str_cut(&lines, '\n');
-        int len = snprintf(line, sizeof line, "%.*s", (int)one.len, one.at);
-        fits = len >= 0 && (size_t)len < sizeof line && (len == 0 || add_header(call, line));
+        struct str line = str_cut(&lines, '\n');
+        fits = line.len == 0 || take_header_line(call, line);
     }
     return fits;
 }
@@ -198,6 +250,8 @@ static void set_up(struct call *call)
     curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);
     curl_easy_setopt(easy, CURLOPT_PROXY, ""); /* that of the environment is not for us */
     curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
+    curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, open_socket);
+    curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, call);
     curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L);
     curl_easy_setopt(easy, CURLOPT_VERBOSE, 1L);
     curl_easy_setopt(easy, CURLOPT_DEBUGFUNCTION, on_traffic);
@@ -205,6 +259,8 @@ static void set_up(struct call *call)
     curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, call->why);
     curl_easy_setopt(easy, CURLOPT_HTTPHEADER, call->headers);
     curl_easy_setopt(easy, CURLOPT_USERAGENT, "brakewire");
+    curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, take_header);
+    curl_easy_setopt(easy, CURLOPT_HEADERDATA, call);
     curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, take_bytes);
     curl_easy_setopt(easy, CURLOPT_WRITEDATA, call);
     if (call->address != NULL)
@@ -259,7 +315,8 @@ static void on_resolved(uv_getaddrinfo_t *lookup, int status, struct addrinfo *f
 {
     struct call *call = lookup->data;
     struct http_caller *caller = call->caller;
-    caller->resolving = false;
+    link_remove(&call->in_lookups);
+    caller->lookup_count--;
     if (call->state == CALL_IS_OVER) {
         uv_freeaddrinfo(found);
         if (!caller->is_closing)
@@ -291,7 +348,18 @@ static void resolve(struct call *call)
     }
     call->state = CALL_RESOLVES;
     call->handles++;
-    caller->resolving = true;
+    list_add_last(&caller->lookups, &call->in_lookups);
+    caller->lookup_count++;
+}
+
+/* One for each name: a name that hangs takes no second thread, however often it is called. */
+static bool may_be_looked_up(const struct http_caller *caller, const char *host)
+{
+    for (const struct link *at = caller->lookups.head.next; at != &caller->lookups.head;
+         at = at->next)
+        if (strcasecmp(LIST_OWNER(at, struct call, in_lookups)->host, host) == 0)
+            return false;
+    return caller->lookup_count < caller->lookups_max;
 }
 
 static bool read_numeric(const char *host, struct sockaddr_storage *out)
@@ -345,7 +413,7 @@ static struct call *next_call(struct http_caller *caller)
         struct sockaddr_storage address;
         if (looked_at++ == LOOK_AHEAD)
             break;
-        if (caller->resolving && !read_numeric(call->host, &address))
+        if (!read_numeric(call->host, &address) && !may_be_looked_up(caller, call->host))
             continue;
         if (open_to(caller, call) < of_one_host)
             return call;
@@ -518,12 +586,13 @@ enum err http_caller_open(uv_loop_t *loop, const struct http_caller_options *opt
     caller->options.at_once = options->at_once > 0 ? options->at_once : AT_ONCE;
     caller->options.waiting_max = options->waiting_max > 0 ? options->waiting_max : WAITING_MAX;
     caller->options.answer_max = options->answer_max > 0 ? options->answer_max : ANSWER_MAX;
+    caller->lookups_max = uv_threads_for_others();
     if (curl_loop_open(loop, (long)caller->options.at_once, &events, caller, &caller->curl)
         != ERR_OK) {
         mem_free(caller);
         return ERR_NOMEM;
     }
-    struct list *lists[] = {&caller->waiting, &caller->open, &caller->over};
+    struct list *lists[] = {&caller->waiting, &caller->open, &caller->over, &caller->lookups};
     for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++)
         list_init(lists[i]);
     uv_idle_init(loop, &caller->later);

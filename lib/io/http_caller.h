@@ -1,8 +1,10 @@
 /* An HTTP client that never blocks: many calls at once, on the daemon's own loop (libcurl).
  *
  * Only http and https, no redirects, no proxy from the environment, and only to hosts of a list,
- * whose addresses are looked at once more after the name has been resolved. A call has one deadline
- * for all of it, waiting for its turn included, and an answer of bounded length. */
+ * whose addresses are looked at once more after the name has been resolved, and again when one of
+ * them is connected to. A call has one deadline for all of it, waiting for its turn included, and
+ * an answer of bounded length: 64 KiB of headers, whatever may be before or behind the body, and
+ * the body, which is never unpacked. */
 #ifndef IO_HTTP_CALLER_H
 #define IO_HTTP_CALLER_H
 

@@ -27,7 +27,7 @@ struct scene {
     long status;
     struct buf body;
     char why[256];
-    bool close_when_done;
+    bool close_when_done, has_empty;
 };
 
 /* ---- the server ---------------------------------------------------------------------------- */
@@ -51,6 +51,7 @@ static void on_request(void *owner, struct http_request *request)
         struct buf text = {0};
         struct str method = http_method(request), body = http_body(request);
         struct str extra = http_header(request, "x-extra");
+        scene->has_empty = http_header(request, "x-empty").at != NULL;
         buf_addf(&text, "%.*s %.*s [%.*s] %.*s", (int)method.len, method.at, (int)path.len, path.at,
                  (int)body.len, body.at, (int)extra.len, extra.at);
         http_answer(request, 202, "text/plain", buf_str(&text), NULL);
@@ -166,11 +167,12 @@ static void a_call_says_what_it_is_told_and_brings_the_answer(void **state)
     (void)state;
     struct scene *scene = scene_new(NULL, (struct http_caller_options){0});
     call(scene, "127.0.0.1",
-         (struct http_errand){.body = STR("{}"), .headers = STR("X-Extra: one\nX-More: two\n")},
+         (struct http_errand){.body = STR("{}"), .headers = STR("X-Extra: one\nX-Empty: \n")},
          "/a?b=c#never-sent");
     assert_int_equal(scene->err, ERR_OK);
     assert_int_equal(scene->status, 202);
     assert_string_equal(scene->body.bytes, "POST /a [{}] one");
+    assert_true(scene->has_empty);
     call(scene, "127.0.0.1", (struct http_errand){.method = "GET"}, "/g");
     assert_string_equal(scene->body.bytes, "GET /g [] ");
     call(scene, "127.0.0.1", (struct http_errand){.method = "DELETE"}, "/d");
