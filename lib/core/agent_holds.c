@@ -93,14 +93,6 @@ const struct hold *hold_over(const struct agent *agent, struct str root,
     return NULL;
 }
 
-void hold_check_run(struct agent *agent, struct agent_run *run)
-{
-    if (agent->options.mode == MODE_OBSERVE)
-        return;
-    list_add_last(&agent->unchecked, &run->in_unchecked);
-    pump(agent);
-}
-
 static void stop_if_held(struct agent *agent, struct agent_run *run)
 {
     struct run_meta meta;
@@ -117,6 +109,16 @@ static void stop_if_held(struct agent *agent, struct agent_run *run)
     if (hold->order.action == ORDER_ROLLBACK)
         record.action = ACTION_ROLLBACK;
     (void)cancel_here(agent, &record);
+}
+
+/* What is known to hold by now stops it at once; whether more does, the version tells. */
+void hold_check_run(struct agent *agent, struct agent_run *run)
+{
+    if (agent->options.mode == MODE_OBSERVE)
+        return;
+    stop_if_held(agent, run);
+    list_add_last(&agent->unchecked, &run->in_unchecked);
+    pump(agent);
 }
 
 /* Also where nothing is new: the news may have come between the look at the holds and the start. */

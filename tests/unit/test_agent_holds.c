@@ -106,6 +106,19 @@ static void a_brought_id_is_refused_only_when_it_is_new(void **state)
                          "unsubscribe s\n");
 }
 
+/* Whatever becomes of the look at the version: Redis may forget the order in between. */
+static void a_hold_that_is_known_by_then_stops_the_run_at_once(void **state)
+{
+    (void)state;
+    world_ask_start(&world, "ann", run_of_agent("r", "researcher"));
+    world_says(&world, STORE_FIND_CLAIM, SAID_OK);
+    hold("researcher");
+    world_say(&world, STORE_START, (struct store_answer){.verdict = SAID_STARTED, .epoch = 1});
+    assert_int_equal(world_open(&world, STORE_ORDERS_VERSION), 1);
+    assert_int_equal(world_view(&world, "r").state, RUN_STOPPING);
+    assert_true(str_is(world_view(&world, "r").record->by, "order:o1"));
+}
+
 /* The start script was carried out before the agent had heard of the hold. */
 static void a_hold_that_came_in_between_stops_the_run(void **state)
 {
@@ -232,6 +245,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(what_an_order_holds_is_refused),
         T(a_brought_id_is_refused_only_when_it_is_new),
+        T(a_hold_that_is_known_by_then_stops_the_run_at_once),
         T(a_hold_that_came_in_between_stops_the_run),
         T(a_hold_that_came_between_the_ask_and_the_script_stops_the_run),
         T(a_run_that_was_there_before_is_left_alone),
