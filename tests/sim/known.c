@@ -467,6 +467,10 @@ void known_call(struct sim *sim, const struct store_call *call, const struct sto
         if (said == SAID_ADOPTED || said == SAID_STOP)
             goes_on(sim, of_call(sim, call), call, answer);
         break;
+    case STORE_REMEMBER:
+        if (said == SAID_OK)
+            sim->known.item[known_make(sim, call->id, call->id, NOBODY)].was_buried = true;
+        break;
     case STORE_CANCEL:
         if (said != SAID_NOT_FOUND)
             cancelled(sim, of_call(sim, call), call, answer);
