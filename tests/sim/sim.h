@@ -163,14 +163,15 @@ struct sim_run {
     enum run_state ends_as; /* what its client says at its end */
     unsigned told_life;     /* life of its node in which it was told; 0: never */
     unsigned client_life;
-    bool was_stopped;             /* told or signalled */
-    bool is_settled;              /* its end was answered */
-    bool is_counted;              /* among those that live; world.c */
-    bool is_superseded;           /* there is a later life */
-    bool is_between_lives;        /* its client starts over */
-    unsigned known_life;          /* life of its node that has answered its start */
-    char granted[NAME_TEXT_MAX];  /* write id granted after the ban */
-    unsigned ordered_by, held_by; /* the order that means it, counted from 1; 0: none */
+    bool was_stopped;                /* told or signalled */
+    bool is_settled;                 /* its end was answered */
+    bool is_counted;                 /* among those that live; world.c */
+    bool is_superseded;              /* there is a later life */
+    bool is_between_lives;           /* its client starts over */
+    unsigned known_life;             /* life of its node that has answered its start */
+    char granted[NAME_TEXT_MAX];     /* write id granted after the ban */
+    unsigned ordered_by, held_by;    /* the order that means it, counted from 1; 0: none */
+    unsigned held_losses, held_life; /* of Redis, of its node: when it started under the hold */
 };
 
 /* ---- what was asked, and what Redis has said ----------------------------------------------- */
