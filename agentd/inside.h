@@ -28,6 +28,9 @@
 /* Starts that wait for Redis at once, of all questions that may: what is refused first is new runs,
  * so that cancels find room. */
 enum { TOKEN_LEN = 32, STARTS_OPEN_MAX = 2048, OTHER_ASKS_MAX = 3072 };
+/* Of the rest. When so many are open, a cancel is answered as soon as it is recorded, so that no
+ * crowd that waits keeps one out. */
+enum { WAITING_ASKS_MAX = (OTHER_ASKS_MAX - STARTS_OPEN_MAX) * 3 / 4 };
 #define CANCELS_TOKEN_BASE (UINT64_C(1) << 62)
 
 /* ---- open questions of HTTP clients -------------------------------------------------------- */

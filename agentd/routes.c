@@ -258,6 +258,8 @@ static void serve_cancel(void *owner, struct http_request *request,
         return;
     }
     cancel.by = str_of(asker.by);
+    if (d->asks.count - d->starts_open >= WAITING_ASKS_MAX)
+        cancel.wait = WAIT_NONE;
     put_ask(owner, ASK_CANCEL, request, &asker, body,
             (struct agent_event){.kind = AGENT_ASKED_CANCEL, .cancel = &cancel});
 }

@@ -84,6 +84,7 @@ static void cancel(struct a2a_job *job)
         .durability = (enum durability)d->settings->durability,
         .follow_links = true,
     };
+    ask_waits_if_there_is_room(d, &ask);
     if (ask.ask == 0)
         end_with_fault(job, A2A_FAULT_OVERLOADED);
     else

@@ -30,6 +30,13 @@ uint64_t ask_open(struct brokerd *d, void *owner, cancel_answered answered)
     return 0;
 }
 
+void ask_waits_if_there_is_room(const struct brokerd *d, struct cancel_ask *ask)
+{
+    size_t max = (size_t)d->settings->max_waits;
+    if (d->asks.count > max - max / 4)
+        ask->wait = WAIT_NONE;
+}
+
 void ask_abandon(struct brokerd *d, uint64_t id)
 {
     mem_free(ask_take(d, id));

@@ -141,6 +141,9 @@ typedef void (*cancel_answered)(void *owner, const struct cancel_result *result)
 /* The number for a CANCELS_ASK; its answer is handed over once, at the earliest while that is fed,
  * and not at all when the broker ends before. 0: no memory. */
 uint64_t ask_open(struct brokerd *d, void *owner, cancel_answered answered);
+/* Who waits holds a place among max_waits: the last quarter of them is for cancels that are
+ * answered as soon as they are recorded, so that no crowd that waits keeps one out. */
+void ask_waits_if_there_is_room(const struct brokerd *d, struct cancel_ask *ask);
 /* Nobody wants the answer any more. The cancel itself stays. */
 void ask_abandon(struct brokerd *d, uint64_t ask);
 void answer_cancel(struct brokerd *d, uint64_t ask, const struct cancel_result *result);

@@ -98,6 +98,7 @@ static void on_found(struct langgraph_find *find)
     cancel.reason = http_query(request, "reason");
     cancel.trace_id = api_trace_id(request);
     cancel.wait = asked->wait ? WAIT_STOPPED : WAIT_NONE;
+    ask_waits_if_there_is_room(d, &cancel);
     feed_cancels(d, (struct cancels_event){.kind = CANCELS_ASK, .asked = &cancel});
     read_end(&find->read);
 }

@@ -63,6 +63,7 @@ static void serve_cancel(void *owner, struct http_request *request,
         cancel.by = cancel.by.len > 0 ? cancel.by : STR("user");
         cancel.follow_links = true;
         cancel.ask = open != NULL ? open->ask : 0;
+        ask_waits_if_there_is_room(d, &cancel);
         if (open != NULL)
             feed_cancels(d, (struct cancels_event){.kind = CANCELS_ASK, .asked = &cancel});
     }

@@ -442,6 +442,41 @@ static void read_to_the_end(int fd, char last[1025])
     last[len] = '\0';
 }
 
+static void a_crowd_that_waits_keeps_no_cancel_out(void **state)
+{
+    enum { WAITS = 768 };
+    (void)state;
+    static int fd[WAITS];
+    char path[160], text[512];
+    start_agentd(NULL);
+    struct started run = sidecar_run(&agentd, NULL, "{}");
+    static const char body[] = "{\"wait\":\"stopped\",\"timeout_ms\":60000}";
+    snprintf(path, sizeof path, "/v1/runs/%s/cancel", run.run);
+    snprintf(text, sizeof text,
+             "POST %s HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nContent-Length: %zu"
+             "\r\n\r\n%s",
+             path, run.token, strlen(body), body);
+    for (int i = 0; i < WAITS; i++) {
+        fd[i] = connect_to_agentd();
+        assert_int_equal(write(fd[i], text, strlen(text)), strlen(text));
+    }
+    json_t *json = NULL;
+    struct waiting wait = WAITING;
+    do { /* until all of them wait */
+        json_decref(json);
+        waiting_turn(&wait);
+        json = sidecar_call(&agentd, run.token, 202, "POST", path, "%s",
+                            "{\"wait\":\"stopped\",\"timeout_ms\":1}");
+    } while (strcmp(json_word(json, "wait"), "none") != 0);
+    json_decref(json);
+    sidecar_end(&agentd, &run, "cancelled");
+    for (int i = 0; i < WAITS; i++) {
+        assert_int_equal(read(fd[i], text, 13), 13);
+        assert_memory_equal(text, "HTTP/1.1 200 ", 13);
+        close(fd[i]);
+    }
+}
+
 static void who_reads_too_slowly_is_told_to_connect_again(void **state)
 {
     (void)state;
@@ -524,6 +559,7 @@ int main(void)
         STORY(a_client_that_stays_away_is_cancelled_for),
         STORY(who_hangs_up_while_waiting_changes_nothing),
         STORY(a_reader_that_does_not_read_is_dropped_not_waited_for),
+        STORY(a_crowd_that_waits_keeps_no_cancel_out),
         STORY(who_reads_too_slowly_is_told_to_connect_again),
         STORY(over_tcp_a_token_is_needed_and_a_process_cannot_be_named),
     };

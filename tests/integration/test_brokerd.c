@@ -6,6 +6,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
 /* last: cmocka wants the headers above */
 #include <cmocka.h>
 
@@ -146,6 +149,54 @@ static void a_wait_ends_when_it_is_true_or_when_its_time_is_over(void **state)
     expect_true(json, "complete", true);
     assert_int_equal(number(json, "counts.stopped"), 2);
     json_decref(json);
+}
+
+static int send_raw(const struct service *service, const char *text)
+{
+    struct sockaddr_un to = {.sun_family = AF_UNIX};
+    snprintf(to.sun_path, sizeof to.sun_path, "%.*s", (int)sizeof to.sun_path - 1,
+             service->where + strlen("unix:"));
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(connect(fd, (struct sockaddr *)&to, sizeof to), 0);
+    assert_int_equal(send(fd, text, strlen(text), MSG_NOSIGNAL), strlen(text));
+    return fd;
+}
+
+static void a_crowd_that_waits_keeps_no_cancel_out(void **state)
+{
+    enum { WAITS = 3 };
+    (void)state;
+    struct service small;
+    char url[160], text[512], path[160], got[16];
+    int fd[WAITS];
+    snprintf(url, sizeof url, "--redis-url=%s", redis.url);
+    const char *const args[] = {url, "--listen=127.0.0.1:0", "--max-waits=4", NULL};
+    service_start(&small, "brakewire-broker", true, args);
+    struct started run = sidecar_run(&agentd, NULL, "{}");
+    static const char body[] = "{\"wait\":\"stopped\",\"timeout_ms\":60000}";
+    snprintf(path, sizeof path, "/v1/runs/%s/cancel", run.run);
+    snprintf(text, sizeof text, "POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: %zu\r\n\r\n%s",
+             path, strlen(body), body);
+    for (int i = 0; i < WAITS; i++)
+        fd[i] = send_raw(&small, text);
+    json_t *json = NULL;
+    struct waiting wait = WAITING;
+    do { /* until all of them wait */
+        json_decref(json);
+        waiting_turn(&wait);
+        assert_int_equal(service_call(&small, NULL, "POST", path,
+                                      "{\"wait\":\"stopped\",\"timeout_ms\":1}", &json),
+                         202);
+    } while (strcmp(json_word(json, "wait"), "none") != 0);
+    json_decref(json);
+    assert_int_equal(service_call(&small, NULL, "POST", path, "{}", NULL), 202);
+    sidecar_end(&agentd, &run, "cancelled");
+    for (int i = 0; i < WAITS; i++) {
+        assert_int_equal(recv(fd[i], got, sizeof got, 0), sizeof got);
+        assert_memory_equal(got, "HTTP/1.1 200 ", strlen("HTTP/1.1 200 "));
+        close(fd[i]);
+    }
+    service_stop(&small);
 }
 
 static void what_is_over_is_not_cancelable(void **state)
@@ -627,6 +678,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_cancel_is_recorded_once_and_every_other_caller_gets_it),
         cmocka_unit_test(a_wait_ends_when_it_is_true_or_when_its_time_is_over),
+        cmocka_unit_test(a_crowd_that_waits_keeps_no_cancel_out),
         cmocka_unit_test(what_is_over_is_not_cancelable),
         cmocka_unit_test(an_id_nobody_has_seen_is_refused_or_remembered),
         cmocka_unit_test(a_dry_run_and_an_expectation_write_nothing),
