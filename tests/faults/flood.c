@@ -6,12 +6,15 @@
  * For each kind of flood and each door (agentd over its Unix socket and over TCP, the broker over
  * TCP): rounds of cancels in peace, in the flood, and in peace again. Each round has a ratio of its
  * own, and the one in the middle is judged: a machine that has other things to do for some seconds
- * spoils a round, not the row. Then a million starts, counted, at a full agentd. Each cancel is a
- * connection of its own, as an operator's would be. Ends with a table and "N passed, N failed". */
+ * spoils a round, not the row. Where it may (as root), it puts what is measured before all else on
+ * the machine, and p99 is judged as well; else that is a measure of the machine. Then a million
+ * starts, counted, at a full agentd. Each cancel is a connection of its own, as an operator's would
+ * be. Ends with a table and "N passed, N failed". */
 #include <arpa/inet.h>
 #include <dirent.h>
 #include <errno.h>
 #include <netinet/in.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -28,10 +31,15 @@
 #include "support/sidecar.h"
 
 /* What is promised. */
-enum { RSS_MAX_KIB = 128 << 10, FILES_MAX = 12000, TIMES_USUAL = 2, TIMES_IN_STREAMS = 10 };
+enum { FILES_MAX = 12000, TIMES_USUAL = 2, TIMES_WORST = 10 };
+enum {
+    RSS_MAX_KIB = 128 << 10,
+    WAITS_RSS_MAX_KIB = 320 << 10 /* 3,072 that wait, some 70 KiB each */
+};
 enum {
     ROUNDS_MAX = 15,
-    CANCELS = 400,
+    CANCELS = 400, /* at least, and */
+    ROUND_MS = 1000,
     FILES_IN_PEACE = 64,
     CANCEL_WAIT_MS = 2000,
     SAMPLES_MAX = 20000
@@ -44,6 +52,7 @@ enum {
     GROWTH_MAX_KIB = 4 << 10 /* of the peak of the second half over that of the first */
 };
 
+static bool is_undisturbed; /* the measured programs go before all others on this machine */
 static unsigned rounds = 5, crowd_size = 10000, starts = STARTS;
 static struct redis_process redis;
 static struct service agentd, broker;
@@ -65,21 +74,28 @@ static const struct {
     const char *name;
     enum flood_kind kind;
     unsigned divisor; /* of the crowd */
-    unsigned times;   /* the usual p50, at most */
+    bool is_for_broker;
 } floods[] = {
-    {"silent connections", FLOOD_SILENT, 1, TIMES_USUAL},
-    {"a byte a second", FLOOD_SLOW, 1, TIMES_USUAL},
-    {"64 KiB of headers", FLOOD_HEADERS, 10, TIMES_USUAL},
-    {"1 GiB bodies", FLOOD_BODY, 100, TIMES_USUAL},
-    {"1 GiB in chunks", FLOOD_CHUNKS, 100, TIMES_USUAL},
-    {"runs above the limit", FLOOD_STARTS, 1, TIMES_USUAL},
-    {"event streams", FLOOD_STREAMS, 1, TIMES_IN_STREAMS},
+    {"silent connections", FLOOD_SILENT, 1, false},
+    {"a byte a second", FLOOD_SLOW, 1, false},
+    {"64 KiB of headers", FLOOD_HEADERS, 10, false},
+    {"1 GiB bodies", FLOOD_BODY, 100, false},
+    {"1 GiB in chunks", FLOOD_CHUNKS, 100, false},
+    {"runs above the limit", FLOOD_STARTS, 1, false},
+    {"event streams", FLOOD_STREAMS, 1, false},
+    {"streams of trees", FLOOD_TREES, 1, true},
+    {"joins of a run", FLOOD_JOINS, 1, true},
+    {"streams of a run", FLOOD_FOLLOWS, 1, true},
+    {"A2A subscriptions", FLOOD_TASKS, 1, true},
+    {"cancels of all runs", FLOOD_SEARCHES, 1, true},
+    {"cancels that wait", FLOOD_WAITS, 1, true},
 };
 enum { FLOODS = sizeof floods / sizeof floods[0], DOORS = sizeof doors / sizeof doors[0] };
 
 struct figures {
     bool measured, passed;
-    double usual_us, flooded_us, worst_us, busy; /* of one CPU, in the flood */
+    double usual_us, usual_worst_us, flooded_us, worst_us, busy; /* of one CPU, in the flood */
+    double acts;                                                 /* of the crowd, a second */
     long rss_kib, files;
     unsigned unanswered;
 };
@@ -162,10 +178,13 @@ struct times {
     double us[SAMPLES_MAX];
 };
 
-static void cancel_many(const struct door *door, struct times *times, int count)
+/* So many, and for so long. */
+static void cancel_many(const struct door *door, struct times *times, int count, int for_ms)
 {
     unsigned unanswered = times->unanswered;
-    for (int i = 0; i < count && times->unanswered < unanswered + UNANSWERED_MAX; i++) {
+    double until = now_us() + for_ms * 1e3;
+    for (int i = 0;
+         (i < count || now_us() < until) && times->unanswered < unanswered + UNANSWERED_MAX; i++) {
         double took = cancel_once(door);
         if (took < 0)
             times->unanswered++;
@@ -250,19 +269,23 @@ static void measure_round(const struct door *door, size_t flood, struct figures 
 {
     static struct times peace, war;
     peace.count = war.count = peace.unanswered = war.unanswered = 0;
-    cancel_many(door, &peace, CANCELS / 2);
+    cancel_many(door, &peace, CANCELS / 2, ROUND_MS / 2);
     pid_t crowd =
         flooder_start(door->where, floods[flood].kind, crowd_size / floods[flood].divisor, NULL);
     double from = now_us(), worked = cpu_seconds(door->of->pid);
-    cancel_many(door, &war, CANCELS);
-    out->busy = (cpu_seconds(door->of->pid) - worked) / (now_us() - from) * 1e6;
+    unsigned long long acts = flooder_acts();
+    cancel_many(door, &war, CANCELS, ROUND_MS);
+    double seconds = (now_us() - from) / 1e6;
+    out->busy = (cpu_seconds(door->of->pid) - worked) / seconds;
+    out->acts = (double)(flooder_acts() - acts) / seconds;
     look_at(door->of, out);
     flooder_end(crowd);
     wait_for_peace(door->of);
-    cancel_many(door, &peace, CANCELS / 2);
+    cancel_many(door, &peace, CANCELS / 2, ROUND_MS / 2);
     out->usual_us = percentile(&peace, 50);
     out->flooded_us = percentile(&war, 50);
     out->worst_us = percentile(&war, 99);
+    out->usual_worst_us = percentile(&peace, 99);
     out->unanswered += peace.unanswered + war.unanswered;
 }
 
@@ -271,10 +294,22 @@ static double ratio_of(const struct figures *figures)
     return figures->usual_us > 0 ? figures->flooded_us / figures->usual_us : 0;
 }
 
+/* The slowest cancel of a hundred; what else the machine does is in it, unless it has to wait. */
+static bool is_fast(const struct figures *figures)
+{
+    return figures->usual_us > 0 && ratio_of(figures) <= (double)TIMES_USUAL
+           && (!is_undisturbed || figures->worst_us <= figures->usual_worst_us * TIMES_WORST);
+}
+
 static int by_ratio(const void *a, const void *b)
 {
     double one = ratio_of(a), other = ratio_of(b);
     return (one > other) - (one < other);
+}
+
+static long rss_max_kib(size_t flood)
+{
+    return floods[flood].kind == FLOOD_WAITS ? WAITS_RSS_MAX_KIB : RSS_MAX_KIB;
 }
 
 /* The round in the middle speaks for all, but size and unanswered cancels are of all. */
@@ -293,9 +328,8 @@ static void measure(const struct door *door, size_t flood, struct figures *figur
     figures->rss_kib = all.rss_kib;
     figures->files = all.files;
     figures->unanswered = all.unanswered;
-    figures->passed = figures->unanswered == 0 && figures->rss_kib <= RSS_MAX_KIB
-                      && figures->files <= FILES_MAX && figures->usual_us > 0
-                      && ratio_of(figures) <= floods[flood].times;
+    figures->passed = figures->unanswered == 0 && figures->rss_kib <= rss_max_kib(flood)
+                      && figures->files <= FILES_MAX && is_fast(figures);
 }
 
 static void flood_all_doors(size_t flood)
@@ -303,6 +337,8 @@ static void flood_all_doors(size_t flood)
     bool passed = true;
     for (size_t door = 0; door < DOORS; door++) {
         struct figures *figures = &page[flood][door];
+        if (floods[flood].is_for_broker && doors[door].of != &broker)
+            continue;
         measure(&doors[door], flood, figures);
         passed = passed && figures->passed;
         assert_int_equal(service_call(doors[door].of, NULL, "GET", "/livez", NULL, NULL), 200);
@@ -326,7 +362,7 @@ static void flood_until(const struct door *door, unsigned long long answers, dou
     while (flood_answers(million.counts) < answers && now_us() < give_up_us) {
         unsigned long long next = flood_answers(million.counts) + EACH;
         struct waiting wait = WAITING;
-        cancel_many(door, war, CANCELS / 10);
+        cancel_many(door, war, CANCELS / 10, 0);
         look_at(door->of, &million.figures);
         while (flood_answers(million.counts) < (next < answers ? next : answers))
             waiting_turn(&wait);
@@ -340,7 +376,7 @@ static bool held_the_million(void)
     return flood_answers(counts) >= starts && counts->strange == 0 && counts->accepted <= RUNS_MAX
            && counts->refused > 0 && f->unanswered == 0 && f->rss_kib <= RSS_MAX_KIB
            && f->files <= FILES_MAX && million.late_kib - million.early_kib <= GROWTH_MAX_KIB
-           && f->usual_us > 0 && ratio_of(f) <= (double)TIMES_USUAL;
+           && is_fast(f);
 }
 
 static void a_million_starts(void **state)
@@ -351,7 +387,7 @@ static void a_million_starts(void **state)
     (void)state;
     million.counts = flood_counts_new();
     assert_non_null(million.counts);
-    cancel_many(door, &peace, CANCELS);
+    cancel_many(door, &peace, CANCELS, ROUND_MS / 2);
     pid_t crowd = flooder_start(door->where, FLOOD_STARTS, crowd_size / 10, million.counts);
     double from = now_us(), worked = cpu_seconds(door->of->pid);
     double give_up_us = from + (double)STARTS_WITHIN_S * 1e6;
@@ -364,12 +400,14 @@ static void a_million_starts(void **state)
         figures->rss_kib = million.early_kib;
     million.seconds = (now_us() - from) / 1e6;
     figures->busy = (cpu_seconds(door->of->pid) - worked) / million.seconds;
+    figures->acts = (double)flood_answers(million.counts) / million.seconds;
     flooder_end(crowd);
     wait_for_peace(door->of);
-    cancel_many(door, &peace, CANCELS);
+    cancel_many(door, &peace, CANCELS, ROUND_MS / 2);
     figures->usual_us = percentile(&peace, 50);
     figures->flooded_us = percentile(&war, 50);
     figures->worst_us = percentile(&war, 99);
+    figures->usual_worst_us = percentile(&peace, 99);
     figures->unanswered = peace.unanswered + war.unanswered;
     figures->measured = true;
     figures->passed = held_the_million();
@@ -382,7 +420,8 @@ static void start_broker(void)
 {
     char url[128];
     snprintf(url, sizeof url, "--redis-url=%s", redis.url);
-    for (unsigned port = 20000 + (unsigned)getpid() % 20000;; port++) {
+    /* below those that the system gives to whoever dials */
+    for (unsigned port = 20000 + (unsigned)getpid() % 12000;; port++) {
         char listen_at[48];
         snprintf(broker_tcp, sizeof broker_tcp, "127.0.0.1:%u", port);
         snprintf(listen_at, sizeof listen_at, "--listen=%s", broker_tcp);
@@ -413,10 +452,13 @@ static void start_agentd(void)
 static int begin(void **state)
 {
     (void)state;
+    is_undisturbed = sched_setscheduler(0, SCHED_RR, &(struct sched_param){1}) == 0;
     redis_process_start(&redis, KIND_REDIS, NULL);
     start_broker();
     start_agentd();
     mine = sidecar_run(&agentd, NULL, "{}");
+    (void)sidecar_run(&agentd, NULL,
+                      "{\"run_id\":\"" FLOOD_RUN "\",\"thread_id\":\"" FLOOD_THREAD "\"}");
     return 0;
 }
 
@@ -431,9 +473,9 @@ static int end(void **state)
 
 static void print_row(const char *flood, const char *door, const struct figures *f)
 {
-    printf("%-22s %-20s %9.0f %9.0f %6.2f %9.0f %6.2f %8.1f %6ld %10u %s\n", flood, door,
-           f->usual_us, f->flooded_us, ratio_of(f), f->worst_us, f->busy, (double)f->rss_kib / 1024,
-           f->files, f->unanswered, f->passed ? "" : "FAILED");
+    printf("%-22s %-20s %9.0f %9.0f %6.2f %9.0f %9.0f %6.2f %8.0f %8.1f %6ld %10u %s\n", flood,
+           door, f->usual_us, f->flooded_us, ratio_of(f), f->usual_worst_us, f->worst_us, f->busy,
+           f->acts, (double)f->rss_kib / 1024, f->files, f->unanswered, f->passed ? "" : "FAILED");
 }
 
 static void print_million(void)
@@ -450,8 +492,9 @@ static void print_million(void)
 static void print_page(void)
 {
     unsigned passed = 0, failed = 0;
-    printf("\n%-22s %-20s %9s %9s %6s %9s %6s %8s %6s %10s\n", "flood of", "at", "usual us",
-           "flood us", "ratio", "p99 us", "busy", "RSS MiB", "files", "unanswered");
+    printf("\n%-22s %-20s %9s %9s %6s %9s %9s %6s %8s %8s %6s %10s\n", "flood of", "at", "usual us",
+           "flood us", "ratio", "usual p99", "p99 us", "busy", "crowd/s", "RSS MiB", "files",
+           "unanswered");
     for (size_t flood = 0; flood < FLOODS; flood++) {
         for (size_t door = 0; door < DOORS; door++) {
             const struct figures *f = &page[flood][door];
@@ -467,11 +510,15 @@ static void print_page(void)
         passed += million.figures.passed ? 1 : 0;
         failed += million.figures.passed ? 0 : 1;
     }
-    printf("promised: at most %d times the usual p50 (%d while thousands open streams), %d MiB, %d "
-           "files, every cancel answered; while a million start at most %d runs accepted, at most "
-           "%d MiB more in their second half\n",
-           TIMES_USUAL, TIMES_IN_STREAMS, RSS_MAX_KIB >> 10, FILES_MAX, RUNS_MAX,
+    printf("promised: at most %d times the usual p50, %d MiB (%d while thousands wait), %d files, "
+           "every cancel answered; while a million start at most %d runs accepted, at most %d MiB "
+           "more in their second half\n",
+           TIMES_USUAL, RSS_MAX_KIB >> 10, WAITS_RSS_MAX_KIB >> 10, FILES_MAX, RUNS_MAX,
            GROWTH_MAX_KIB >> 10);
+    if (is_undisturbed)
+        printf("and at most %d times the usual p99\n", TIMES_WORST);
+    else
+        printf("p99 is not judged: this user may not put the daemons before all else\n");
     printf("%u passed, %u failed\n", passed, failed);
 }
 

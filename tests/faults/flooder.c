@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -41,6 +42,8 @@ struct crowd {
     unsigned came;
 };
 
+static _Atomic unsigned long long *acts; /* shared with all crowds */
+
 static int64_t now_ms(void)
 {
     struct timespec now;
@@ -50,6 +53,11 @@ static int64_t now_ms(void)
 
 /* ---- what is sent -------------------------------------------------------------------------- */
 
+#define A_RUN "/threads/" FLOOD_THREAD "/runs/" FLOOD_RUN
+static const char subscribe[] =
+    "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"SubscribeToTask\",\"params\":{\"id\":\"" FLOOD_RUN
+    "\"}}";
+static const char cancel_body[] = "{\"wait\":\"stopped\",\"timeout_ms\":60000}";
 static const char slow_text[] = "POST /v1/runs HTTP/1.1\r\nHost: brakewire\r\nX-Slow: ";
 
 static size_t text_of(struct crowd *crowd, char *out)
@@ -85,6 +93,29 @@ static size_t text_of(struct crowd *crowd, char *out)
                                 "GET /v1/events HTTP/1.1\r\n%sAuthorization: Bearer "
                                 "token-of-the-crowd-%d-%llu\r\n\r\n",
                                 host, (int)getpid(), n);
+    case FLOOD_TREES:
+        return (size_t)snprintf(out, TEXT_MAX,
+                                "GET /v1/events?root=crowd-%d-%llu HTTP/1.1\r\n%s\r\n",
+                                (int)getpid(), n, host);
+    case FLOOD_JOINS:
+        return (size_t)snprintf(out, TEXT_MAX, "GET " A_RUN "/join HTTP/1.1\r\n%s\r\n", host);
+    case FLOOD_FOLLOWS:
+        return (size_t)snprintf(out, TEXT_MAX, "GET " A_RUN "/stream HTTP/1.1\r\n%s\r\n", host);
+    case FLOOD_TASKS:
+        return (size_t)snprintf(out, TEXT_MAX,
+                                "POST /a2a HTTP/1.1\r\n%sA2A-Version: 1.0\r\n"
+                                "Content-Type: application/json\r\nContent-Length: %zu\r\n\r\n%s",
+                                host, strlen(subscribe), subscribe);
+    case FLOOD_SEARCHES:
+        return (size_t)snprintf(out, TEXT_MAX,
+                                "POST /runs/cancel HTTP/1.1\r\n%sContent-Length: 16\r\n\r\n"
+                                "{\"status\":\"all\"}",
+                                host);
+    case FLOOD_WAITS:
+        return (size_t)snprintf(out, TEXT_MAX,
+                                "POST /v1/runs/" FLOOD_RUN "/cancel HTTP/1.1\r\n%sContent-Length: "
+                                "%zu\r\n\r\n%s",
+                                host, strlen(cancel_body), cancel_body);
     case FLOOD_SILENT:
     case FLOOD_SLOW:
         break;
@@ -143,6 +174,7 @@ static void say(struct crowd *crowd, struct member *member)
     size_t len = text_of(crowd, text);
     if (len > 0 && send(member->fd, text, len, MSG_NOSIGNAL) < 0 && errno != EAGAIN)
         leave(crowd, member);
+    atomic_fetch_add(acts, len > 0 ? 1 : 0);
 }
 
 /* It is connected: from now on only what comes is of interest, or more room for a body. */
@@ -166,6 +198,7 @@ static void come(struct crowd *crowd, struct member *member)
     struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP, .data.ptr = member};
     if (fd >= 0)
         epoll_ctl(crowd->epoll, EPOLL_CTL_ADD, fd, &event);
+    atomic_fetch_add(acts, fd >= 0 ? 1 : 0);
 }
 
 static void push_body(const struct crowd *crowd, struct member *member)
@@ -176,6 +209,7 @@ static void push_body(const struct crowd *crowd, struct member *member)
         leave(crowd, member);
     else if (sent > 0)
         member->sent += (uint64_t)sent;
+    atomic_fetch_add(acts, sent > 0 ? 1 : 0);
 }
 
 /* False: that was the rest of an answer; perhaps the next one begins behind it. */
@@ -197,13 +231,19 @@ static bool count_answer(struct crowd *crowd, const char *bytes, size_t len)
     return true;
 }
 
+static bool reads(const struct crowd *crowd)
+{
+    return crowd->kind != FLOOD_STREAMS && crowd->kind != FLOOD_TREES
+           && crowd->kind != FLOOD_FOLLOWS && crowd->kind != FLOOD_TASKS;
+}
+
 /* Nothing is read while it floods with streams; what else is answered ends in the bin. */
 static void serve(struct crowd *crowd, struct member *member, uint32_t events)
 {
     static char bin[PIECE];
-    if ((events & EPOLLIN) != 0 && crowd->kind != FLOOD_STREAMS) {
+    if ((events & EPOLLIN) != 0 && reads(crowd)) {
         ssize_t len = recv(member->fd, bin, sizeof bin, 0);
-        if (len == 0 || (len < 0 && errno != EAGAIN)) {
+        if (len == 0 || (len < 0 && errno != EAGAIN) || crowd->kind == FLOOD_WAITS) {
             leave(crowd, member);
             return;
         }
@@ -232,11 +272,13 @@ static void walk(struct crowd *crowd)
         member->due = now + PAUSE_MS;
         if (member->fd < 0)
             come(crowd, member);
-        else if (crowd->kind == FLOOD_STARTS && member->has_spoken)
+        else if ((crowd->kind == FLOOD_STARTS || crowd->kind == FLOOD_SEARCHES)
+                 && member->has_spoken)
             say(crowd, member);
         else if (crowd->kind == FLOOD_SLOW) {
             char byte = member->sent < sizeof slow_text - 1 ? slow_text[member->sent] : 'x';
             member->sent++;
+            atomic_fetch_add(acts, 1);
             if (send(member->fd, &byte, 1, MSG_NOSIGNAL) < 0 && errno != EAGAIN)
                 leave(crowd, member);
         }
@@ -275,15 +317,27 @@ static _Noreturn void become_crowd(struct crowd *crowd, pid_t parent)
         _exit(1);
     files.rlim_cur = files.rlim_max;
     (void)setrlimit(RLIMIT_NOFILE, &files);
-    (void)setpriority(PRIO_PROCESS, 0, NICE);
+    if (sched_getscheduler(0) == SCHED_OTHER)
+        (void)setpriority(PRIO_PROCESS, 0, NICE);
+    else
+        (void)sched_setscheduler(0, SCHED_OTHER, &(struct sched_param){0});
     flood(crowd);
+}
+
+static void *shared_new(size_t bytes)
+{
+    void *shared = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    return shared != MAP_FAILED ? shared : NULL;
 }
 
 struct flood_counts *flood_counts_new(void)
 {
-    void *shared = mmap(NULL, sizeof(struct flood_counts), PROT_READ | PROT_WRITE,
-                        MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    return shared != MAP_FAILED ? shared : NULL;
+    return shared_new(sizeof(struct flood_counts));
+}
+
+unsigned long long flooder_acts(void)
+{
+    return acts != NULL ? *acts : 0;
 }
 
 unsigned long long flood_answers(const struct flood_counts *counts)
@@ -296,7 +350,8 @@ pid_t flooder_start(const char *where, enum flood_kind kind, unsigned connection
 {
     int ready[2];
     char nothing;
-    if (pipe2(ready, O_CLOEXEC) != 0)
+    acts = acts != NULL ? acts : shared_new(sizeof *acts);
+    if (acts == NULL || pipe2(ready, O_CLOEXEC) != 0)
         return -1;
     struct crowd crowd = {
         .where = where, .kind = kind, .count = connections, .ready = ready[1], .counts = counts};

@@ -14,7 +14,18 @@ enum flood_kind {
     FLOOD_CHUNKS,  /* the same in chunks, its length not told */
     FLOOD_STARTS,  /* registers runs, each a new one */
     FLOOD_STREAMS, /* opens event streams with a token of its own each, and reads nothing */
+    /* at a broker: */
+    FLOOD_TREES,    /* opens the event stream of another tree each, and reads nothing */
+    FLOOD_JOINS,    /* waits for FLOOD_RUN as clients of LangGraph do */
+    FLOOD_FOLLOWS,  /* the same as a stream */
+    FLOOD_TASKS,    /* the same as clients of A2A do */
+    FLOOD_SEARCHES, /* cancels all runs there are, again and again */
+    FLOOD_WAITS,    /* cancels FLOOD_RUN and waits until it has stopped */
 };
+
+/* The run that is waited for. */
+#define FLOOD_RUN    "flooded-run"
+#define FLOOD_THREAD "flooded-thread"
 
 /* What FLOOD_STARTS was answered, counted by the crowd while it goes on. */
 struct flood_counts {
@@ -30,5 +41,7 @@ unsigned long long flood_answers(const struct flood_counts *counts);
 pid_t flooder_start(const char *where, enum flood_kind kind, unsigned connections,
                     struct flood_counts *counts);
 void flooder_end(pid_t pid);
+/* What all crowds have done so far: connections, requests, pieces of bodies, bytes of slow ones. */
+unsigned long long flooder_acts(void);
 
 #endif
