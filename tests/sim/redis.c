@@ -96,11 +96,12 @@ static void deliver(struct sim *sim)
 }
 
 /* What had reached the server when its client went away is carried out all the same, up to some
- * request; nothing behind that one is. */
-static bool is_lost(struct sim *sim, struct node *node, const struct flight *flight)
+ * request, and until the server goes away; nothing behind that one is. */
+static bool is_lost(struct sim *sim, struct node *node, const struct flight *flight,
+                    bool has_client)
 {
     bool is_behind = node->lost_life == flight->life && node->lost_conn == flight->conn;
-    if (!is_behind && by_chance(sim, 70))
+    if (!is_behind && sim->redis_is_up && (has_client || by_chance(sim, 70)))
         return false;
     node->lost_life = flight->life;
     node->lost_conn = flight->conn;
@@ -112,7 +113,7 @@ void redis_take_request(struct sim *sim, struct flight *flight)
     struct node *node = &sim->node[flight->node];
     bool has_client = node->is_alive && node->life == flight->life && node->is_linked
                       && node->conn == flight->conn;
-    if (!sim->redis_is_up || (!has_client && is_lost(sim, node, flight))) {
+    if (is_lost(sim, node, flight, has_client)) {
         faulted(sim, FAULT_LOST_REQUEST);
         return;
     }
