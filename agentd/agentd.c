@@ -417,7 +417,7 @@ static enum err open_store(struct agentd *d, const char **why)
     return err;
 }
 
-/* Under $XDG_RUNTIME_DIR nobody else makes our folder. */
+/* Under /run and $XDG_RUNTIME_DIR nobody else makes our folder. */
 static void make_socket_folder(const char *path)
 {
     char folder[108];
@@ -434,7 +434,8 @@ static enum err open_http(struct agentd *d, const char **why)
 {
     const struct settings *settings = d->settings;
     bool has_tcp = settings->listen != NULL && settings->listen[0] != '\0';
-    make_socket_folder(settings->socket);
+    if (settings_socket_folder_is_ours(settings))
+        make_socket_folder(settings->socket);
     struct http_server_options options = {.unix_path = settings->socket,
                                           .unix_mode = settings_socket_mode(settings),
                                           .tcp = has_tcp ? settings->listen : NULL,

@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 #include <uv.h>
 
@@ -112,6 +113,19 @@ static const char *default_socket(void)
         return "/run/brakewire/agentd.sock";
     int len = snprintf(path, sizeof path, "%s/brakewire/agentd.sock", runtime);
     return len > 0 && (size_t)len < sizeof path ? path : "/run/brakewire/agentd.sock";
+}
+
+static size_t folder_length(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return slash != NULL ? (size_t)(slash - path) : 0;
+}
+
+bool settings_socket_folder_is_ours(const struct settings *settings)
+{
+    const char *ours = default_socket();
+    size_t len = folder_length(ours);
+    return len == folder_length(settings->socket) && memcmp(ours, settings->socket, len) == 0;
 }
 
 /* The API trusts who can reach it: over TCP that is everybody on this host, never the network. */

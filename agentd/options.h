@@ -37,6 +37,8 @@ struct settings { /* texts are owned by it; NULL where nothing was said */
 const struct conf_program *settings_program(void);
 /* Where Redis is and how to get in; lends the texts of `settings`. */
 struct redis_target settings_redis(const struct settings *settings);
+/* Its folder is the default's, which is made for it: any other may be a slip of the hand. */
+bool settings_socket_folder_is_ours(const struct settings *settings);
 /* 0660 -> its bits. */
 unsigned settings_socket_mode(const struct settings *settings);
 

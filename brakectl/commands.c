@@ -43,11 +43,19 @@ static void help_all(FILE *out)
           out);
 }
 
+static void usage_of(const struct command *command, FILE *out)
+{
+    fprintf(out, "brakectl %s%s%s%s\n", command->name, command->flag_count > 0 ? " [FLAGS]" : "",
+            command->words[0] != '\0' ? " " : "", command->words);
+}
+
 static void help_of(const struct command *command, FILE *out)
 {
-    fprintf(out, "brakectl %s: %s\n\nusage: brakectl %s [FLAGS] %s\n\n", command->name,
-            command->about, command->name, command->words);
+    fprintf(out, "brakectl %s: %s\n\nusage: ", command->name, command->about);
+    usage_of(command, out);
     const struct flag_set own = {command->flag, command->flag_count, NULL};
+    if (own.count > 0)
+        fputc('\n', out);
     flags_help(&own, out);
     fputs("\nflags of every command:\n", out);
     const struct flag_set global = FLAGS(global_flags, NULL);
@@ -85,7 +93,8 @@ static bool have_word(const struct command *command, int count)
 {
     if (count >= command->words_min && (command->words_max < 0 || count <= command->words_max))
         return true;
-    fprintf(stderr, "brakectl: usage: brakectl %s [FLAGS] %s\n", command->name, command->words);
+    fputs("brakectl: usage: ", stderr);
+    usage_of(command, stderr);
     return false;
 }
 
@@ -97,13 +106,14 @@ static int run_command(const struct command *command, struct ctl *ctl, int argc,
         memcpy(settings, command->defaults, command->settings_size);
     const struct flag_set sets[] = {FLAGS(global_flags, ctl),
                                     {command->flag, command->flag_count, settings}};
+    char whose[32];
+    snprintf(whose, sizeof whose, "brakectl %s", command->name);
     int rest = 0;
-    switch (flags_read(sets, 2, command->in_order, argc, argv, &rest)) {
+    switch (flags_read(sets, 2, whose, command->in_order, argc, argv, &rest)) {
     case FLAGS_HELP:
         help_of(command, stdout);
         return EXIT_DONE;
     case FLAGS_BAD:
-        fprintf(stderr, "brakectl: try 'brakectl %s --help'\n", command->name);
         return EXIT_USAGE;
     case FLAGS_GO:
         break;
@@ -160,7 +170,7 @@ int commands_main(int argc, char *argv[])
                       }};
     const struct flag_set sets[] = {FLAGS(global_flags, &top.ctl), FLAGS(top_flags, &top)};
     int rest = 0;
-    enum flags_outcome outcome = flags_read(sets, 2, true, argc, argv, &rest);
+    enum flags_outcome outcome = flags_read(sets, 2, "brakectl", true, argc, argv, &rest);
     if (outcome == FLAGS_BAD)
         return EXIT_USAGE;
     if (outcome == FLAGS_HELP)

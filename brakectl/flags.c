@@ -1,6 +1,8 @@
 #include "brakectl/flags.h"
 
 #include <getopt.h>
+#include <inttypes.h>
+#include <stdarg.h>
 #include <string.h>
 
 #include "base/str.h"
@@ -73,7 +75,19 @@ static bool store(const struct flag *flag, void *settings, const char *text)
     return false;
 }
 
-static void complain(const struct flag *flag, const char *text)
+static void say_wrong(const char *whose, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+static void say_wrong(const char *whose, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    fprintf(stderr, "%s: ", whose);
+    vfprintf(stderr, format, args);
+    fprintf(stderr, "; try '%s --help'\n", whose);
+    va_end(args);
+}
+
+static void complain(const char *whose, const struct flag *flag, const char *text)
 {
     static const char *const wanted[] = {
         [FLAG_NUMBER] = "a whole number",
@@ -81,7 +95,16 @@ static void complain(const struct flag *flag, const char *text)
         [FLAG_LIST] = "given at most 16 times",
     };
     const char *what = flag->kind == FLAG_CHOICE ? flag->value : wanted[flag->kind];
-    fprintf(stderr, "brakectl: --%s '%s': wanted %s\n", flag->name, text, what);
+    say_wrong(whose, "--%s '%s': wanted %s", flag->name, text, what);
+}
+
+bool flag_is_within(const char *whose, const char *name, int64_t value, int64_t least, int64_t most)
+{
+    bool is_within = value >= least && value <= most;
+    if (!is_within)
+        say_wrong(whose, "--%s %" PRId64 ": wanted %" PRId64 " to %" PRId64, name, value, least,
+                  most);
+    return is_within;
 }
 
 /* All tables as getopt wants them; `of` says which set each came from. */
@@ -106,23 +129,56 @@ static void index_add(struct flag_index *index, const struct flag_set *set)
     }
 }
 
-enum flags_outcome flags_read(const struct flag_set *sets, size_t count, bool in_order, int argc,
-                              char *argv[], int *rest)
+static bool begins_with(const char *text, struct str start)
+{
+    return strncmp(text, start.at, start.len) == 0;
+}
+
+/* What getopt did not understand: `word` as it was typed, of which it says no more. */
+static void complain_of_word(const char *whose, const struct flag_index *index, const char *word)
+{
+    bool is_long = strncmp(word, "--", 2) == 0;
+    struct str name = {word + 2, is_long ? strcspn(word + 2, "=") : 0};
+    const struct flag *found = NULL, *other = NULL;
+    for (size_t i = 0; is_long && i < index->count; i++)
+        if (begins_with(index->flag[i]->name, name)) {
+            other = found;
+            found = index->flag[i];
+        }
+    if (other != NULL)
+        say_wrong(whose, "'%s' may be --%s or --%s", word, other->name, found->name);
+    else if (found != NULL)
+        say_wrong(whose, "--%s takes no value", found->name);
+    else
+        say_wrong(whose, "no flag '%s'", word);
+}
+
+enum flags_outcome flags_read(const struct flag_set *sets, size_t count, const char *whose,
+                              bool in_order, int argc, char *argv[], int *rest)
 {
     struct flag_index index = {0};
     for (size_t i = 0; i < count; i++)
         index_add(&index, &sets[i]);
     index.option[index.count] = (struct option){.name = "help", .val = 'h'};
     optind = 0; /* glibc: start afresh */
+    opterr = 0; /* we say it ourselves */
     int found;
-    while ((found = getopt_long(argc, argv, in_order ? "+h" : "h", index.option, NULL)) != -1) {
+    while ((found = getopt_long(argc, argv, in_order ? "+:h" : ":h", index.option, NULL)) != -1) {
         if (found == 'h')
             return FLAGS_HELP;
-        if (found < FIRST_LONG)
+        if (found == ':') {
+            say_wrong(whose, "'%s' wants a value", argv[optind - 1]);
             return FLAGS_BAD;
+        }
+        if (found < FIRST_LONG) {
+            char letter[] = {'-', (char)optopt, '\0'};
+            bool is_letter = optopt > 0 && optopt < FIRST_LONG;
+            complain_of_word(whose, &index, is_letter ? letter : argv[optind - 1]);
+            return FLAGS_BAD;
+        }
         size_t at = (size_t)(found - FIRST_LONG);
         if (!store(index.flag[at], index.settings[at], optarg)) {
-            complain(index.flag[at], optarg);
+            complain(whose, index.flag[at], optarg);
             return FLAGS_BAD;
         }
     }

@@ -47,9 +47,13 @@ enum { FLAGS_MAX = 40 }; /* in all sets together */
 enum flags_outcome { FLAGS_GO, FLAGS_HELP, FLAGS_BAD /* said why on stderr */ };
 
 /* Reads argv[1..]; words that are not flags are left, from *rest on. in_order: the first of them
- * ends the flags, as for a command whose own flags follow. */
-enum flags_outcome flags_read(const struct flag_set *sets, size_t count, bool in_order, int argc,
-                              char *argv[], int *rest);
+ * ends the flags, as for a command whose own flags follow. `whose`: what was called, for what is
+ * said of a wrong flag: "brakectl runs". */
+enum flags_outcome flags_read(const struct flag_set *sets, size_t count, const char *whose,
+                              bool in_order, int argc, char *argv[], int *rest);
+/* False, and said on stderr: --name was given a number outside of least..most. */
+bool flag_is_within(const char *whose, const char *name, int64_t value, int64_t least,
+                    int64_t most);
 void flags_help(const struct flag_set *set, FILE *out);
 bool flag_parse_span(const char *text, struct span *out);
 

@@ -94,10 +94,9 @@ static int up_main(const struct ctl *ctl, const void *settings, int count, char 
     const struct up_settings *up = settings;
     struct stack stack;
     sigset_t signals;
-    if (up->agentds < 1 || up->agentds > STACK_AGENTDS_MAX || up->port > 65535) {
-        fprintf(stderr, "brakectl: wanted 1 to %d agentds, and a port\n", STACK_AGENTDS_MAX);
+    if (!flag_is_within("brakectl up", "agentds", up->agentds, 1, STACK_AGENTDS_MAX)
+        || !flag_is_within("brakectl up", "port", up->port, 0, UINT16_MAX))
         return EXIT_USAGE;
-    }
     const struct stack_options options = {
         .folder = up->folder != NULL ? up->folder : default_folder(),
         .agentds = (unsigned)up->agentds,
@@ -119,9 +118,10 @@ static int up_main(const struct ctl *ctl, const void *settings, int count, char 
 static const struct flag up_flags[] = {
     {"dir", FLAG_TEXT, offsetof(struct up_settings, folder), "FOLDER",
      "sockets, data and logs ($XDG_RUNTIME_DIR/brakewire)"},
-    {"agentds", FLAG_NUMBER, offsetof(struct up_settings, agentds), "N", "how many (1)"},
-    {"port", FLAG_NUMBER, offsetof(struct up_settings, port), "N", "of the broker (7319)"},
-    {"any-port", FLAG_YES, offsetof(struct up_settings, any_port), NULL, "any that is free"},
+    {"agentds", FLAG_NUMBER, offsetof(struct up_settings, agentds), "N", "how many, at most 8 (1)"},
+    {"port", FLAG_NUMBER, offsetof(struct up_settings, port), "N",
+     "of the broker (7319); 0: any that is free"},
+    {"any-port", FLAG_YES, offsetof(struct up_settings, any_port), NULL, "the same as --port 0"},
 };
 
 static const struct up_settings up_defaults = {.agentds = 1, .port = BROKER_PORT};

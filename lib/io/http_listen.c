@@ -175,7 +175,10 @@ enum err http_listen_unix(const char *path, mode_t mode, int *out_fd, struct uni
     }
     int fd = listen_at(&made, mode);
     if (fd < 0 || stat(made.sun_path, &file) != 0 || rename(made.sun_path, path) != 0) {
-        *why = "cannot make the socket in its folder";
+        *why = errno == ENOENT   ? "the folder of the socket is not there: make it, or name another"
+               : errno == EACCES ? "no right to make the socket in its folder: choose another, or "
+                                   "start as a user that may"
+                                 : "cannot make the socket in its folder";
         if (fd >= 0)
             close(fd);
         return ERR_SYSTEM;

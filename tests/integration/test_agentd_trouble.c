@@ -323,6 +323,19 @@ static void options_that_make_no_sense_are_refused(void **state)
     }
 }
 
+/* As root, too: who mistypes a path is told, and finds no new folder. */
+static void a_mistyped_folder_of_the_socket_is_not_made(void **state)
+{
+    (void)state;
+    char folder[] = "/tmp/agentd-folder-XXXXXX", flag[128];
+    assert_non_null(mkdtemp(folder));
+    assert_int_equal(rmdir(folder), 0);
+    snprintf(flag, sizeof flag, "--socket=%s/agentd.sock", folder);
+    const char *const flags[] = {flag, NULL};
+    assert_int_equal(service_run("brakewire-agentd", flags), 1);
+    assert_int_equal(access(folder, F_OK), -1);
+}
+
 static void in_mode_observe_nothing_is_refused_or_told(void **state)
 {
     (void)state;
@@ -555,6 +568,7 @@ int main(void)
         STORY(a_second_term_is_obeyed_at_once),
         STORY(an_idle_agentd_leaves_at_once),
         STORY(options_that_make_no_sense_are_refused),
+        STORY(a_mistyped_folder_of_the_socket_is_not_made),
         STORY(in_mode_observe_nothing_is_refused_or_told),
         STORY(a_client_that_stays_away_is_cancelled_for),
         STORY(who_hangs_up_while_waiting_changes_nothing),

@@ -178,7 +178,10 @@ static void every_command_has_help_with_examples(void **state)
         assert_int_equal(RUN(&process, commands[i], "--help"), 0);
         has(&process, "examples:\n  brakectl");
         has(&process, "--json");
+        assert_null(strstr(process.text, " \n"));
     }
+    assert_int_equal(RUN(&process, "replica", "--help"), 0); /* it has no flags of its own */
+    assert_null(strstr(process.text, "[FLAGS]"));
     assert_int_equal(RUN(&process, "--help"), 0);
     for (size_t i = 0; i < COMMANDS; i++)
         has(&process, commands[i]);
@@ -197,6 +200,26 @@ static void wrong_usage_ends_with_2(void **state)
     has(&process, "--all");
     assert_int_equal(RUN(&process, "exec", "--grace", "soon", "--", "true"), EXIT_USAGE);
     assert_int_equal(RUN(&process, "exec", "--label", "novalue", "--", "true"), EXIT_USAGE);
+}
+
+static void a_wrong_flag_is_named_with_where_to_read_on(void **state)
+{
+    (void)state;
+    struct process process;
+    assert_int_equal(RUN(&process, "runs", "--nope"), EXIT_USAGE);
+    has(&process, "brakectl runs: no flag '--nope'; try 'brakectl runs --help'\n");
+    assert_int_equal(RUN(&process, "-x", "runs"), EXIT_USAGE);
+    has(&process, "brakectl: no flag '-x'; try 'brakectl --help'\n");
+    assert_int_equal(RUN(&process, "runs", "--limit"), EXIT_USAGE);
+    has(&process, "brakectl runs: '--limit' wants a value; try");
+    assert_int_equal(RUN(&process, "runs", "--l", "x"), EXIT_USAGE);
+    has(&process, "'--l' may be --label or --limit; try");
+    assert_int_equal(RUN(&process, "tree", "--watch=1", "r"), EXIT_USAGE);
+    has(&process, "--watch takes no value; try");
+    assert_int_equal(RUN(&process, "up", "--agentds", "0"), EXIT_USAGE);
+    has(&process, "brakectl up: --agentds 0: wanted 1 to 8; try");
+    assert_int_equal(RUN(&process, "up", "--port", "99999999"), EXIT_USAGE);
+    has(&process, "brakectl up: --port 99999999: wanted 0 to 65535; try");
 }
 
 static size_t count_of(const struct process *process, const char *word)
@@ -651,6 +674,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_command_has_help_with_examples),
         cmocka_unit_test(wrong_usage_ends_with_2),
+        cmocka_unit_test(a_wrong_flag_is_named_with_where_to_read_on),
         cmocka_unit_test(who_does_not_answer_is_named_once),
         cmocka_unit_test(exec_ends_with_the_code_of_its_command),
         cmocka_unit_test(the_end_of_the_command_is_recorded),

@@ -817,6 +817,7 @@ static void a_symbolic_link_is_not_followed(void **state)
 static void places_that_make_no_sense_are_refused_with_a_reason(void **state)
 {
     struct scene *scene = *state;
+    expect_no_socket(scene, "/no-such-folder/socket", ERR_SYSTEM, "is not there");
     static const char *const bad[] = {"8080", "host:", "::1:80", "[::1:80", "127.0.0.1:http", ""};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         const char *why = NULL;
