@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# The options of both daemons as the README's table, from their own --help:
+# The options of both daemons as a table, from their own --help:
 #
 #     tools/options-table.sh BUILD-FOLDER            print it
-#     tools/options-table.sh BUILD-FOLDER --write    put it between the README's two markers
+#     tools/options-table.sh BUILD-FOLDER --write    put it into docs/OPTIONS.md, and mend the rows of
+#                                                    it that the README has
 set -euo pipefail
 build=$1
 
@@ -53,17 +54,28 @@ if [ "${2:-}" != --write ]; then
     table
     exit
 fi
-readme=$(dirname "$0")/../README.md
-grep -qxF '<!-- end of options -->' "$readme" || sed -i '/^<!-- options -->$/a<!-- end of options -->' "$readme"
+top=$(dirname "$0")/..
 new=$(mktemp)
 trap 'rm -f "$new"' EXIT
-table | awk -v readme="$readme" '
-    { table = table $0 "\n" }
-    END {
-        while ((getline line < readme) > 0) {
-            if (line == "<!-- end of options -->") inside = 0
-            if (!inside) print line
-            if (line == "<!-- options -->") { inside = 1; printf "%s", table }
-        }
-    }' >"$new"
-cat "$new" >"$readme"
+
+# Between the two markers: all rows in the page of options, in the README those that it has already.
+write() { # page, all|some
+    table | awk -v page="$1" -v some="$([ "$2" = some ] && echo 1)" '
+        function key(row, part) { split(row, part, / *\| */); return part[2] FS part[4] }
+        { table[++count] = $0; row[key($0)] = $0 }
+        END {
+            while ((getline line < page) > 0) {
+                if (line == "<!-- end of options -->") inside = 0
+                if (!inside) print line
+                else if (some) print (key(line) in row) ? row[key(line)] : line
+                if (line == "<!-- options -->") {
+                    inside = 1
+                    for (i = 1; !some && i <= count; i++) print table[i]
+                }
+            }
+        }' >"$new"
+    cat "$new" >"$1"
+}
+
+write "$top/docs/OPTIONS.md" all
+write "$top/README.md" some

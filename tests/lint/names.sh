@@ -24,11 +24,16 @@ differ "metrics" \
     "$(grep -hoE '`brakewire_[a-z_]+' docs/*.md README.md deploy/README.md | tr -d '`')" \
     "$(grep -hoE '"brakewire_[a-z_]+"' agentd/*.c broker/*.c | tr -d '"')"
 
-# The README's table of options is what the daemons say of themselves.
+# The tables of options are what the daemons say of themselves; the README has some of the rows.
 build=${BW_BUILD:-build}
-if ! diff <(sed -n '/<!-- options -->/,/<!-- end of options -->/p' README.md | grep '^|') \
-    <(tools/options-table.sh "$build"); then
-    echo "README.md: tools/options-table.sh $build --write"
+options() { sed -n '/<!-- options -->/,/<!-- end of options -->/p' "$1" | grep '^|'; }
+table=$(tools/options-table.sh "$build")
+if ! diff <(options docs/OPTIONS.md) - <<<"$table"; then
+    echo "docs/OPTIONS.md: tools/options-table.sh $build --write"
+    failed=1
+fi
+if options README.md | grep -vxF "$table" || [ "$(options README.md | wc -l)" -lt 7 ]; then
+    echo "README.md: rows that no daemon has: tools/options-table.sh $build --write"
     failed=1
 fi
 
