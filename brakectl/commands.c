@@ -39,7 +39,8 @@ static void help_all(FILE *out)
           "  brakectl exec --agent researcher -- ./agent.sh  a process as a run\n"
           "  brakectl cancel RUN --reason 'wrong turn'       it and all that is below it\n"
           "  brakectl demo                                   see it work\n\n"
-          "exit codes: 0 done, 1 refused, 2 wrong usage, 75 nobody answers or not now\n",
+          "exit codes: 0 done, 1 refused, 2 wrong usage, 4 not all has stopped yet,\n"
+          "75 nobody answers or not now\n",
           out);
 }
 
