@@ -7,9 +7,14 @@
 
 enum { LOSSES_AT_LEAST = 3, FIFTH = 5 };
 
+static bool was_gone(const struct broker *b, const struct replica *replica, struct instant at)
+{
+    return replica_absence(b, replica).ms - (b->now.ms - at.ms) >= 2 * b->options.lease.ms;
+}
+
 static bool is_gone(const struct broker *b, const struct replica *replica)
 {
-    return replica_absence(b, replica).ms >= 2 * b->options.lease.ms;
+    return was_gone(b, replica, b->now);
 }
 
 static bool is_anybody_gone_uncounted(const struct broker *b)
@@ -45,7 +50,8 @@ static void count_loss(struct broker *b)
 }
 
 /* Suspects first: that harms nobody. The leases were read a while ago: who may have come back since
- * then is looked at once more before anything of it is lost. */
+ * then is looked at once more before anything of it is lost. And who is gone only since it was
+ * counted how many are waits for the next count. */
 static void clear_next(struct broker *b)
 {
     struct replica *replica;
@@ -55,7 +61,8 @@ static void clear_next(struct broker *b)
             continue;
         b->clearing = replica;
         b->clearing_left_some = false;
-        b->clearing_losses = is_gone(b, replica) && (!b->suspended || replica->confirmed);
+        b->clearing_losses =
+            was_gone(b, replica, b->clear_began) && (!b->suspended || replica->confirmed);
         if (b->clearing_losses)
             look_at_lease(b, FOR_FIRST_LOOK);
         else
@@ -71,6 +78,7 @@ void clear_begin(struct broker *b)
         return;
     b->clear_next = instant_after(b->now, MILLIS(b->options.lease.ms / 10));
     b->clear_at = 0;
+    b->clear_began = b->now;
     b->clears = true;
     if (!is_anybody_gone_uncounted(b)) {
         if (b->suspended)
@@ -83,16 +91,17 @@ void clear_begin(struct broker *b)
     broker_call(b, (struct broker_call){.purpose = FOR_LOSSES}, &call);
 }
 
-/* Those that are gone now count as if they were lost already: of half a fleet not even the first
- * fifth is declared lost. `recent` are others than those that are listed, so that each counts once,
- * whoever has noted it, and how often. */
+/* Those that are suspect now count as if they were lost already: what went at once is not gone for
+ * two leases in the same moment, and of half a fleet not even the first fifth is declared lost.
+ * `recent` are others than those that are listed, so that each counts once, whoever has noted it,
+ * and how often. */
 static void losses_known(struct broker *b, int64_t recent)
 {
     int64_t losses = recent, known = recent;
     const struct replica *replica;
     for (size_t i = 0; (replica = map_next(&b->replicas, &i)) != NULL;) {
         known += replica->cleared ? 0 : 1;
-        losses += is_gone(b, replica) && !replica->cleared ? 1 : 0;
+        losses += replica->suspect && !replica->cleared ? 1 : 0;
     }
     bool too_many = losses >= LOSSES_AT_LEAST && losses * FIFTH > known;
     if (too_many != b->suspended)

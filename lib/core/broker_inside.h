@@ -127,7 +127,7 @@ struct broker {
     bool clearing_left_some;
     size_t held_count, held_room, held_at, lost_asked;
     struct run_id *held;
-    struct instant clear_next;
+    struct instant clear_next, clear_began;
     size_t clear_at; /* where in `replicas` */
     /* walk */
     bool walking;

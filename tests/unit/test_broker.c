@@ -477,6 +477,24 @@ static void when_a_fifth_of_the_fleet_is_gone_nobody_is_lost(void **state)
     assert_int_equal(run_of(world, "r2", "r2")->state, RUN_LOST);
 }
 
+static void those_that_go_one_after_the_other_count_together(void **state)
+{
+    static const char *const names[] = {"r0", "r1", "r2", "r3", "r4", "r5", "r6", "r7", "r8", "r9"};
+    struct world *world = *state;
+    link_up(world);
+    for (size_t i = 0; i < 10; i++) {
+        replica(world, i, names[i]);
+        start(world, names[i], names[i], names[i], 0, SPAN_NONE);
+    }
+    for (size_t i = 0; i < 3; i++) {
+        pass(world, 5000);
+        world->alive[i] = NULL;
+    }
+    pass(world, 120000);
+    assert_true(broker_sweep_suspended(world->broker));
+    assert_null(strstr(world->said.bytes, "lost"));
+}
+
 static void three_of_three_go(struct world *world, bool another_sweeps)
 {
     static const char *const names[] = {"r0", "r1", "r2"};
@@ -876,6 +894,7 @@ int main(void)
         STORY(a_broker_that_was_frozen_trusts_nothing_that_it_knew),
         STORY(any_trouble_with_redis_restarts_the_two_leases),
         STORY(when_a_fifth_of_the_fleet_is_gone_nobody_is_lost),
+        STORY(those_that_go_one_after_the_other_count_together),
         STORY(an_operator_may_say_that_they_are_really_gone),
         STORY(a_broker_that_does_not_sweep_passes_the_operator_on),
         STORY(what_another_broker_was_told_is_heeded),
