@@ -147,7 +147,8 @@ void check_granted(struct sim *sim, size_t place, const char *write_id, bool las
         return;
     bool is_second = run->granted[0] != '\0' && strcmp(run->granted, write_id) != 0;
     if (is_second && sim->losses == 0 && sim->crashes == 0)
-        violated(sim, "G9: %s may write %s after %s", run->id, write_id, run->granted);
+        violated(sim, "G9: %s is told that it may write %s after %s", run->id, write_id,
+                 run->granted);
     copy_text(run->granted, sizeof run->granted, str_of(write_id));
 }
 
@@ -156,7 +157,10 @@ void check_bounds(struct sim *sim, const struct node *node)
 {
     if (agent_live_runs(node->agent) > sim->max_runs)
         violated(sim, "G10: %s carries %zu runs", node->name, agent_live_runs(node->agent));
-    if (agent_clients_connected(node->agent) > CLIENTS_MAX)
+    size_t clients = 0;
+    for (size_t i = 0; i < sim->client_count; i++)
+        clients += sim->client[i].node == node->index ? 1 : 0;
+    if (agent_clients_connected(node->agent) > clients)
         violated(sim, "G10: %s has %zu clients", node->name, agent_clients_connected(node->agent));
     if (node->unanswered.count > CALLS_OPEN_MAX)
         violated(sim, "G10: %s has %zu calls open", node->name, node->unanswered.count);

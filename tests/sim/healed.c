@@ -59,7 +59,10 @@ static bool is_empty(struct sim *sim, const struct sim_cancel *cancel, bool is_l
             continue;
         if (run->phase == RUN_ALIVE && is_promised && is_in_scope(run, cancel->target)
             && !may_live_on(sim, run))
-            return missing(sim, "G2: %s lives on below the cancelled %s", run->id, cancel->target);
+            return missing(sim,
+                           is_linked ? "G2: %s lives on, and a link of the cancelled leads to %s"
+                                     : "G2: %s lives on below the cancelled %s",
+                           run->id, cancel->target);
     }
     return true;
 }
@@ -166,7 +169,7 @@ static bool are_all_there(struct sim *sim)
     for (size_t i = 0; i < sim->node_count; i++) {
         const struct node *node = &sim->node[i];
         if (!node->is_alive || node->is_frozen || !node->is_linked)
-            return missing(sim, "G2: %s does not come back", node->name);
+            return missing(sim, "%s does not come back", node->name);
     }
     for (size_t i = 0; i < sim->run_count; i++) {
         const struct sim_run *run = &sim->run[i];

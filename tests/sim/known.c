@@ -265,7 +265,7 @@ static void registered_again(struct sim *sim, struct known *known, const struct 
     bool may_return = known->now.state == RUN_LOST && is_set(known, RUN_FLAG_LOST_CONTINUE);
     if (run_is_over(known->now.state)) {
         if (!may_return)
-            violated(sim, "G4: %s was %s and lives again", known->id,
+            violated(sim, "G4: %s was %s and is carried on", known->id,
                      run_state_name(known->now.state));
         lives(sim, known, call, answer->epoch);
         known->now.flags = flags;
@@ -300,9 +300,10 @@ static void goes_on(struct sim *sim, struct known *known, const struct store_cal
     if (before == RUN_NONE || before == RUN_NEVER)
         known->was_let_in = over != NOBODY && is_set(known, RUN_FLAG_OBSERVE);
     if (answer->verdict == SAID_ADOPTED && over != NOBODY)
-        violated(sim, "G2: %s may go on below the ban of %s", known->id, name_at(sim, over));
+        violated(sim, "G2: %s is asserted below the ban of %s, and may go on", known->id,
+                 name_at(sim, over));
     if (answer->verdict == SAID_STOP && over == NOBODY)
-        violated(sim, "G11: %s must stop, and nobody cancelled it", known->id);
+        violated(sim, "G11: %s is asserted and must stop, and nobody cancelled it", known->id);
 }
 
 /* ---- cancels and ends ----------------------------------------------------------------------- */

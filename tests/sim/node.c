@@ -268,6 +268,7 @@ void node_asks_order(struct sim *sim, struct node *node, const struct order_ask 
 /* An operator looked: the losses are real. */
 void node_confirm_losses(struct sim *sim, struct node *node)
 {
+    sim->confirmed_at = sim->now;
     if (node->is_alive && node->is_broker)
         feed_broker(sim, node, (struct broker_event){.kind = BROKER_CONFIRM_LOSSES});
 }
@@ -504,6 +505,7 @@ void node_freeze(struct sim *sim, struct node *node, int64_t ms)
     tell(sim, "%s is frozen", node->name);
     faulted(sim, ms > 15000 ? FAULT_FREEZE_LONG : FAULT_FREEZE);
     node->is_frozen = true;
+    node->frozen_at = sim->now;
     node->trouble_until = INT64_MAX;
     node->frozen_until = sim->now + ms;
     struct flight *flight = fly(sim, FLY_RESUME, node->frozen_until);
@@ -518,6 +520,7 @@ void node_thaw(struct sim *sim, struct node *node, unsigned life)
     tell(sim, "%s goes on", node->name);
     node->is_frozen = false;
     node->thawed_at = sim->now;
+    watch_goes_on(sim, node);
     if (node->is_linked && !node->loses_requests && !node->loses_replies)
         node->trouble_until = sim->now;
     if (node->was_cut)

@@ -69,8 +69,10 @@ void redis_request(struct sim *sim, struct node *node, const struct store_call *
         return; /* answered when the connection is given up */
     }
     if (node->is_linked) {
-        if (call->op == STORE_LOST)
+        if (call->op == STORE_LOST) {
+            check_declared(sim, node, call);
             clients_race_the_loss(sim, node, call);
+        }
         struct flight *flight = send(sim, node, FLY_REQUEST);
         flight->token = token;
         flight->call = copy_call(call);
@@ -124,6 +126,7 @@ void redis_take_request(struct sim *sim, struct flight *flight)
     if (!is_tree) {
         model_call(sim->model, flight->call, &answer);
         check_call(sim, flight->call, &answer);
+        lease_heard(sim, node, flight->call, answer.verdict);
     }
     if (has_client && node->loses_replies) {
         faulted(sim, FAULT_LOST_REPLY);
@@ -307,6 +310,7 @@ void redis_connect(struct sim *sim, struct node *node)
     if (node->trouble_until == INT64_MAX)
         node->trouble_until = sim->now;
     tell(sim, "%s is linked", node->name);
+    watch_begins(sim, node);
     if (!node->is_broker)
         promise_linked(sim, node);
     node_link_up(sim, node);

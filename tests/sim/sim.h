@@ -9,6 +9,7 @@
  *   known.c   what Redis has said, and what it must not have said
  *   world.c   who really lives, and what is promised to hold a little later
  *   check.c   what must hold of each thing that a daemon does
+ *   losses.c  who has renewed its lease, and who may be declared lost
  *   healed.c  what must come true once all faults are over
  *   counts.c  how often what happened
  *   stories.c golden stories; schedule.h: random schedules; main.c
@@ -123,7 +124,8 @@ struct node {
     struct token_list unanswered;
     unsigned lost_life, lost_conn;     /* of which requests were lost on the way */
     int64_t last_request, last_answer; /* one connection keeps its order */
-    int64_t frozen_until, thawed_at;
+    int64_t frozen_at, frozen_until, thawed_at;
+    int64_t watches_since;              /* a broker: nothing has kept it from seeing leases since */
     bool loses_requests, loses_replies; /* half-open, and nobody has noticed */
     int64_t away_until;                 /* no way to Redis before */
     int64_t clock_is_off;               /* ms: its wall clock */
@@ -188,7 +190,11 @@ struct sim_link { /* that a run was told is written, or refused because it was c
     size_t run;
     char root[NAME_TEXT_MAX], target[NAME_TEXT_MAX];
 };
-enum { SIM_ORDERS_MAX = 32 };
+struct sim_replica { /* one life of an agentd */
+    char name[32];
+    int64_t renewed_at, back_at; /* back_at: after two leases without one */
+};
+enum { SIM_ORDERS_MAX = 32, SIM_REPLICAS_MAX = 128 };
 struct sim_order {
     char id[16];
     const char *agent; /* what it selects */
@@ -233,6 +239,9 @@ struct sim {
     size_t ask_count;
     struct sim_order order[SIM_ORDERS_MAX];
     size_t order_count;
+    struct sim_replica replica[SIM_REPLICAS_MAX];
+    size_t replica_count;
+    int64_t confirmed_at; /* when an operator last said that who is gone is really gone */
     size_t steps;
     struct counts *counts; /* NULL: nobody counts */
     int64_t fault_until[FAULT_COUNT];
@@ -335,6 +344,14 @@ void check_bounds(struct sim *sim, const struct node *node);
 void check_granted(struct sim *sim, size_t run, const char *write_id, bool last);
 void check_linked(struct sim *sim, size_t run, const char *to);
 void check_link_is_written(struct sim *sim, size_t run, const char *to);
+
+/* ---- losses.c ---- */
+void lease_heard(struct sim *sim, struct node *node, const struct store_call *call,
+                 enum store_verdict said);              /* as Redis carries it out */
+void watch_begins(struct sim *sim, struct node *node);  /* it is linked */
+void watch_goes_on(struct sim *sim, struct node *node); /* it was frozen */
+void check_declared(struct sim *sim, const struct node *broker,
+                    const struct store_call *call); /* a loss, as it is sent */
 
 /* ---- world.c ---- */
 void run_recount(struct sim *sim, struct sim_run *run); /* after any change to it */
