@@ -4,7 +4,8 @@
 # Each patch in mutants/ breaks one rule, in the core or in the model of Redis; its first line says
 # which. The changed file alone is compiled and linked with the rest of the build, and the simulator
 # has 40,000 random schedules to find it, less than half of what CI plays. A patch that does not
-# apply or does not build any more is a failure like one that is not found.
+# apply or does not build any more is a failure like one that is not found. When all were tried, a
+# table says which of them made each check of the simulator red, and which check none did.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 build=$(cd "$1" && pwd)
@@ -63,6 +64,7 @@ try() { # patch
         if [ -n "$said" ]; then
             say "$name" "$guarantee after ${said##* } schedules, $((SECONDS - started)) s: $(sed -nE 's/^seed [0-9]+: //p' "$log" | tail -n 1)"
             passed=$((passed + 1))
+            sed -nE "s/^seed [0-9]+: (G[0-9]+: .*)/$name\t\\1/p" "$log" | tail -n 1 >>"$folder/red"
         else
             say "$name" "NOT FOUND by $seeds schedules, $((SECONDS - started)) s: $(head -n 1 "$1")"
             failed=$((failed + 1))
@@ -71,10 +73,23 @@ try() { # patch
     rm -rf "${folder:?}/lib" "${folder:?}/tests" "$folder/changed.o" "$folder/sim"
 }
 
+# Each text of a check, as a pattern, beside the first mutant whose failure it is.
+checks() {
+    local text pattern name
+    grep -ohE '"G[0-9]+: [^"]*"' tests/sim/{check,known,healed,world,orders,losses}.c | tr -d '"' | sort -u -V |
+        while read -r text; do
+            pattern=$(sed -E 's/[][().*+?^$|\/]/\\&/g; s/%\\\.\\\*s/.*/g; s/%(ll|z)?[sdu]/[^ ]+/g' <<<"$text")
+            name=$(awk -F '\t' -v pattern="^$pattern" '$2 ~ pattern { print $1; exit }' "$folder/red")
+            printf '%-82s %s\n' "$text" "${name:--}"
+        done
+}
+
+is_whole=$(($# == 0))
 [ $# -gt 0 ] || set -- tests/sim/mutants/*.patch
 for one; do
     [ -e "$one" ] || one=$(echo tests/sim/mutants/*"$one"*.patch)
     try "$one"
 done
+[ "$is_whole" = 0 ] || checks
 echo "$passed passed, $failed failed"
 [ "$failed" = 0 ]

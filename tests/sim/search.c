@@ -59,11 +59,13 @@ static void __attribute__((noreturn)) work(struct board *board, struct worker *s
 static void start_worker(struct board *board, struct worker *worker, uint64_t end)
 {
     fflush(stdout);
-    worker->pid = fork();
-    if (worker->pid < 0)
+    const pid_t pid = fork();
+    if (pid < 0)
         abort();
-    if (worker->pid != 0)
+    if (pid != 0) {
+        worker->pid = pid; /* not in the child: the board is shared */
         return;
+    }
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     work(board, worker, end);
 }
@@ -166,9 +168,13 @@ static unsigned conclude(const struct search *search, struct board *board, unsig
     printf("sim: %" PRIu64 " random schedules from seed %" PRIu64 ", %" PRIu64
            " steps, at least %" PRIu64 " each: all guarantees held\n",
            all->schedules, search->first, all->steps, all->fewest_steps);
+    bool are_all = all->schedules == search->count;
+    if (!are_all)
+        printf("sim: only %" PRIu64 " of %" PRIu64 " schedules were played\n", all->schedules,
+               search->count);
     bool is_written = search->summary == NULL || write_summary(search, all);
     free(all);
-    return is_written ? 0 : 1;
+    return are_all && is_written ? 0 : 1;
 }
 
 unsigned search_seeds(const struct search *search)
