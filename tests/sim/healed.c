@@ -89,19 +89,26 @@ static bool are_links_empty(struct sim *sim, const struct sim_cancel *cancel)
     return true;
 }
 
-/* Can a broker find the run by its replica? A Redis that refuses the list and takes the run a
+static bool is_in_list(struct sim *sim, const struct store_call *call, const char *name)
+{
+    struct store_answer answer;
+    model_call(sim->model, call, &answer);
+    for (size_t i = 0; i < answer.list_count; i++)
+        if (str_is(answer.list[i], name))
+            return true;
+    return false;
+}
+
+/* Can a broker find the run by its replica? A Redis that refuses a list and takes the run a
  * moment later leaves one that only a replica that lives repairs. */
 static bool is_listed(struct sim *sim, const struct sim_run *run, struct str owner)
 {
-    struct store_answer answer;
     char replica[NAME_TEXT_MAX];
     copy_text(replica, sizeof replica, owner);
-    model_call(sim->model, &(struct store_call){.op = STORE_HELD_READ, .replica = str_of(replica)},
-               &answer);
-    for (size_t i = 0; i < answer.list_count; i++)
-        if (str_is(answer.list[i], run->root))
-            return true;
-    return false;
+    return is_in_list(sim, &(struct store_call){.op = STORE_REPLICAS_READ}, replica)
+           && is_in_list(sim,
+                         &(struct store_call){.op = STORE_HELD_READ, .replica = str_of(replica)},
+                         run->root);
 }
 
 static bool lives_elsewhere(const struct sim *sim, const struct sim_run *run)
