@@ -30,12 +30,19 @@ static enum bw_err wait_for(struct op *op, enum bw_err err,
                  "called from a callback, or on the loop's thread: use the one that ends in _then");
 }
 
-/* NULL: *err is set. */
+/* Owns `body`; NULL: it could not be made. NULL: *err is set. */
 static struct op *make(enum op_kind kind, struct bw_run *run, json_t *body, enum bw_err *err)
 {
-    struct op *op = op_new(kind, run->client, run, body);
-    if (op == NULL)
-        *err = fault(BW_ERR_NOMEM, "out of memory, or a text is not UTF-8");
+    struct op *op = NULL;
+    if (body == NULL) {
+        *err = fault(BW_ERR_INVALID,
+                     "a text is not UTF-8, or a choice is none (or there is no memory)");
+    } else if (!client_is_ours(run->client)) {
+        json_decref(body);
+        *err = fault(BW_ERR_INVALID, "after fork() the child needs a client of its own");
+    } else if ((op = op_new(kind, run->client, run, body)) == NULL) {
+        *err = fault(BW_ERR_NOMEM, "out of memory");
+    }
     return op;
 }
 
@@ -143,6 +150,10 @@ static char *encode(const unsigned char *bytes, size_t len)
 static struct op *fence_op(struct bw_run *run, const char *write_id, const void *bytes, size_t len,
                            enum bw_err *err)
 {
+    if (write_id == NULL) {
+        *err = fault(BW_ERR_INVALID, "write_id is missing");
+        return NULL;
+    }
     if (len > BYTES_MAX) {
         *err = fault(BW_ERR_INVALID, "bytes: at most 1 MiB");
         return NULL;
@@ -227,6 +238,14 @@ enum bw_err bw_run_link_then(struct bw_run *run, const struct bw_link *link, bw_
 
 /* ---- cancelling what is below -------------------------------------------------------------- */
 
+/* It goes into a path. */
+static bool is_run_id(const char *text)
+{
+    static const char fine[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    size_t len = strlen(text);
+    return len > 0 && len <= 64 && strspn(text, fine) == len;
+}
+
 static json_t *cancel_body(const struct bw_cancel_params *params)
 {
     static const char *const actions[] = {"interrupt", "rollback"};
@@ -257,8 +276,8 @@ static struct op *cancel_op(struct bw_run *run, const struct bw_cancel_params *p
     static const struct bw_cancel_params defaults;
     if (params == NULL)
         params = &defaults;
-    if (params->run_id != NULL && strlen(params->run_id) > 64) {
-        *err = fault(BW_ERR_INVALID, "run_id: at most 64 characters");
+    if (params->run_id != NULL && !is_run_id(params->run_id)) {
+        *err = fault(BW_ERR_INVALID, "run_id: 1 to 64 of A-Z a-z 0-9 _ -");
         return NULL;
     }
     struct op *op = make(OP_CANCEL, run, cancel_body(params), err);

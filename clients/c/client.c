@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "base/mem.h"
@@ -35,6 +36,11 @@ bool client_is_here(const struct bw_client *client)
 {
     uv_thread_t here = uv_thread_self();
     return uv_thread_equal(&here, &client->thread) != 0;
+}
+
+bool client_is_ours(const struct bw_client *client)
+{
+    return uv_os_getpid() == client->process;
 }
 
 bool bw_client_is_linked(const struct bw_client *client)
@@ -114,10 +120,7 @@ static void on_wake(uv_async_t *wake)
     struct bw_client *client = wake->data;
     struct list posted;
     bool is_to_close = take_posted(client, &posted);
-    LIST_EACH (at, then, &posted) {
-        link_remove(at);
-        op_begin(LIST_OWNER(at, struct op, in_list));
-    }
+    ops_begin(client, &posted);
     if (is_to_close && !client->is_leaving)
         leave(client);
 }
@@ -214,7 +217,8 @@ static void post_close(struct bw_client *client)
 
 void bw_client_close(struct bw_client *client)
 {
-    if (client == NULL)
+    if (client == NULL
+        || !client_is_ours(client)) /* its files are shared with the process that forked */
         return;
     if (!client->has_own_loop) {
         post_close(client);
@@ -245,19 +249,32 @@ static const char *default_agentd(char out[WHERE_MAX])
     return out;
 }
 
+static bool is_url(const char *text)
+{
+    CURLU *url = curl_url();
+    bool fits = url != NULL && curl_url_set(url, CURLUPART_URL, text, 0) == CURLUE_OK;
+    curl_url_cleanup(url);
+    return fits;
+}
+
 /* "unix:/path" or "http://…", in fresh memory; NULL: it is neither, or too long. */
 static char *read_where(const char *agentd)
 {
+    enum { SOCKET_MAX = sizeof((struct sockaddr_un *)NULL)->sun_path - 1 };
     char room[WHERE_MAX], where[WHERE_MAX];
     if (agentd == NULL)
         agentd = default_agentd(room);
+    if (strncmp(agentd, "http://", 7) == 0)
+        return strlen(agentd) < WHERE_MAX && is_url(agentd) ? mem_copy(str_of(agentd)) : NULL;
     if (strncmp(agentd, "unix://", 7) == 0)
         agentd += 7;
-    bool has_scheme = strncmp(agentd, "unix:", 5) == 0 || strncmp(agentd, "http://", 7) == 0;
-    if (!has_scheme && agentd[0] != '/')
+    else if (strncmp(agentd, "unix:", 5) == 0)
+        agentd += 5;
+    size_t len = strlen(agentd);
+    if (len > SOCKET_MAX || agentd[0] != '/')
         return NULL;
-    int len = snprintf(where, sizeof where, "%s%s", has_scheme ? "" : "unix:", agentd);
-    return len > 0 && (size_t)len < sizeof where ? mem_copy(str_of(where)) : NULL;
+    snprintf(where, sizeof where, "unix:%s", agentd);
+    return mem_copy(str_of(where));
 }
 
 static bool is_token(const char *token)
@@ -276,7 +293,7 @@ static enum bw_err take_options(struct bw_client *client, const struct bw_client
     client->where = read_where(options->agentd);
     if (client->where == NULL)
         return fault(BW_ERR_INVALID,
-                     "agentd: a path, unix:/path or http://host:port, at most 250 bytes");
+                     "agentd: a path of at most 107 bytes, unix:/path or http://host:port");
     if (options->token != NULL && !is_token(options->token))
         return fault(BW_ERR_INVALID, "token: 16 to 256 printable characters without a blank");
     if (!make_secret(secret) || !make_secret(client->incarnation))
@@ -337,7 +354,9 @@ static struct bw_client *client_new(const struct bw_client_options *options, enu
         return NULL;
     }
     uv_once(&once, init_curl);
-    struct list *lists[] = {&client->posted, &client->runs, &client->waiting, &client->flying};
+    client->process = uv_os_getpid();
+    struct list *lists[] = {&client->posted, &client->runs, &client->ready, &client->waiting,
+                            &client->flying};
     for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++)
         list_init(lists[i]);
     *err = take_options(client, options != NULL ? options : &defaults);

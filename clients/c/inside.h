@@ -39,6 +39,7 @@ enum link_state {
 struct bw_client {
     uv_loop_t *loop, own_loop;
     bool has_own_loop;
+    uv_pid_t process;       /* that opened it */
     uv_thread_t thread;     /* that runs the loop */
     uv_thread_t own_thread; /* for whoever joins it */
     uv_sem_t has_begun;
@@ -59,6 +60,7 @@ struct bw_client {
     int64_t retry_ms;
     uv_timer_t retry, clock, patience; /* clock: of whoever waits; patience: of who closes */
     struct list runs;                  /* in_runs */
+    struct list ready;                 /* ops that are gone through just now, one by one */
     struct list waiting;               /* ops that cannot be sent now */
     struct list flying;                /* ops that were sent */
     bool is_leaving, is_closing;       /* leaving: what has ended is still told, until close_by */
@@ -66,13 +68,13 @@ struct bw_client {
     unsigned handles;
 };
 
-/* What an agentd has told of a run; never changed, only replaced, so that other threads may read.
- */
+/* What an agentd has told of a run; its texts are never changed, only replaced by others, so that
+ * other threads may read. */
 struct place {
-    struct place *before; /* of the registration before; kept, for its texts are lent */
+    struct place *before; /* with other texts; kept, for they are lent */
     char *run_id, *root, *baggage;
-    int64_t deadline_at; /* on our clock, -1: none */
-    bool is_protected;
+    _Atomic(int64_t) deadline_at; /* on our clock, -1: none */
+    atomic_bool is_protected;
 };
 
 struct op;
@@ -101,7 +103,7 @@ struct bw_run {
 /* ---- ops.c --------------------------------------------------------------------------------- */
 enum op_kind { OP_START, OP_REGISTER, OP_ACK, OP_FENCE, OP_LINK, OP_CANCEL, OP_END };
 struct op {
-    struct link in_list; /* posted, then waiting or flying */
+    struct link in_list; /* posted, then ready, waiting or flying */
     enum op_kind kind;
     struct bw_client *client;
     struct bw_run *run;  /* NULL: it is gone, and so is the question */
@@ -124,6 +126,7 @@ void op_answer(struct op *op, const struct bw_answer *answer);
 void op_answer_err(struct op *op, enum bw_err err, const char *detail);
 /* To be sent in any case; false: no memory. */
 bool op_fly(struct op *op, const char *path, const char *key, json_t *body);
+void ops_begin(struct bw_client *client, struct list *posted); /* leaves it empty */
 void ops_flush(struct bw_client *client); /* those that wait: can they be sent by now? */
 void ops_set_clock(struct bw_client *client);
 void ops_drop(struct bw_client *client, const struct bw_run *run); /* all about this run */
@@ -133,6 +136,7 @@ void on_clock(uv_timer_t *timer);
 /* ---- client.c ------------------------------------------------------------------------------ */
 void client_post(struct bw_client *client, struct op *op);
 bool client_is_here(const struct bw_client *client); /* we are on its thread */
+bool client_is_ours(const struct bw_client *client); /* no child of fork(): it has no such thread */
 int64_t now_ms(void);
 bool make_secret(char out[SECRET_LEN + 1]);
 /* Posts it and waits for its answer; `seen` (may be NULL) looks at it first. Owns the op. */

@@ -225,22 +225,39 @@ void op_begin(struct op *op)
     }
 }
 
+static void move_all(struct list *from, struct list *to)
+{
+    LIST_EACH (at, then, from) {
+        link_remove(at);
+        list_add_last(to, at);
+    }
+}
+
+/* The answer to one may end its run, and so drop others: they must be found, by ops_drop(). */
+static struct op *take_ready(struct bw_client *client)
+{
+    if (list_is_empty(&client->ready))
+        return NULL;
+    struct op *op = LIST_OWNER(client->ready.head.next, struct op, in_list);
+    link_remove(&op->in_list);
+    return op;
+}
+
+void ops_begin(struct bw_client *client, struct list *posted)
+{
+    move_all(posted, &client->ready);
+    for (struct op *op; (op = take_ready(client)) != NULL;)
+        op_begin(op);
+}
+
 void ops_flush(struct bw_client *client)
 {
-    struct list ready;
-    list_init(&ready);
-    LIST_EACH (at, then, &client->waiting) {
-        link_remove(at);
-        list_add_last(&ready, at);
-    }
-    while (!list_is_empty(&ready)) { /* the answer to one may drop another */
-        struct op *op = LIST_OWNER(ready.head.next, struct op, in_list);
-        link_remove(&op->in_list);
+    move_all(&client->waiting, &client->ready);
+    for (struct op *op; (op = take_ready(client)) != NULL;)
         if (op->kind == OP_START)
             list_add_last(&client->waiting, &op->in_list);
         else
             proceed(op);
-    }
 }
 
 /* ---- patience ------------------------------------------------------------------------------ */
@@ -318,6 +335,7 @@ static void drop_from(struct list *ops, const struct bw_run *run)
 
 void ops_drop(struct bw_client *client, const struct bw_run *run)
 {
+    drop_from(&client->ready, run);
     drop_from(&client->waiting, run);
     drop_from(&client->flying, run);
 }

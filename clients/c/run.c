@@ -30,7 +30,8 @@ static struct place *place_new(const char *run_id, const char *root, const char 
     place->run_id = mem_copy(str_of(run_id));
     place->root = mem_copy(str_of(root));
     place->baggage = mem_copy(str_of(baggage));
-    place->deadline_at = deadline_at;
+    atomic_init(&place->deadline_at, deadline_at);
+    atomic_init(&place->is_protected, false);
     if (place->run_id != NULL && place->root != NULL && place->baggage != NULL)
         return place;
     place_free(place);
@@ -43,16 +44,29 @@ static int64_t deadline_in(const json_t *json)
     return json_is_integer(left) ? now_ms() + json_integer_value(left) : -1;
 }
 
-/* False: no memory; then the old one stays. */
+static bool says_the_same(const struct place *place, const json_t *answer)
+{
+    return strcmp(place->run_id, word_of(answer, "run_id")) == 0
+           && strcmp(place->root, word_of(answer, "root")) == 0
+           && strcmp(place->baggage, word_of(answer, "baggage")) == 0;
+}
+
+/* False: no memory; then the old one stays. A run that lives long is registered often: each time
+ * in the same words, but for a deadline. */
 static bool take_place(struct bw_run *run, const json_t *answer)
 {
-    struct place *place = place_new(word_of(answer, "run_id"), word_of(answer, "root"),
-                                    word_of(answer, "baggage"), deadline_in(answer));
-    if (place == NULL)
+    struct place *known = atomic_load(&run->place), *place = known;
+    if (!says_the_same(known, answer)
+        && (place = place_new(word_of(answer, "run_id"), word_of(answer, "root"),
+                              word_of(answer, "baggage"), -1))
+               == NULL)
         return false;
-    place->is_protected = json_is_true(json_object_get(answer, "protected"));
-    place->before = atomic_load(&run->place);
-    atomic_store(&run->place, place);
+    atomic_store(&place->deadline_at, deadline_in(answer));
+    atomic_store(&place->is_protected, json_is_true(json_object_get(answer, "protected")));
+    if (place != known) {
+        place->before = known;
+        atomic_store(&run->place, place);
+    }
     atomic_store(&run->epoch, (uint32_t)json_integer_value(json_object_get(answer, "epoch")));
     return json_object_set_new(run->request, "run_id", json_string(place->run_id)) == 0;
 }
@@ -74,7 +88,7 @@ const char *bw_run_baggage(const struct bw_run *run)
 
 bool bw_run_is_protected(const struct bw_run *run)
 {
-    return atomic_load(&run->place)->is_protected;
+    return atomic_load(&atomic_load(&run->place)->is_protected);
 }
 
 uint32_t bw_run_epoch(const struct bw_run *run)
@@ -87,9 +101,9 @@ static void add_current(const struct place *place, struct buf *out)
 {
     struct baggage context;
     struct str known = str_of(place->baggage);
-    if (place->deadline_at >= 0 && baggage_parse(known, &context) == ERR_OK
-        && context.path.len > 0) {
-        int64_t left = place->deadline_at - now_ms();
+    int64_t deadline_at = atomic_load(&place->deadline_at);
+    if (deadline_at >= 0 && baggage_parse(known, &context) == ERR_OK && context.path.len > 0) {
+        int64_t left = deadline_at - now_ms();
         context.ttl.ms = left > 0 ? left : 0;
         if (baggage_format(&context, known, out) == ERR_OK)
             return;

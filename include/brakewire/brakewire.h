@@ -16,7 +16,13 @@
  * from within a callback they answer BW_ERR_WOULD_BLOCK: use their ..._then() there. With
  * bw_client_open_on_loop() the callbacks come from the caller's loop, and the same holds on the
  * thread that runs it. No function may be called for a run that has ended, or for a client that was
- * closed. After fork() the child must open a client of its own.
+ * closed, so whoever ends a run sees to it that no other thread is about to ask for it; those that
+ * wait already are answered BW_ERR_OFFLINE.
+ *
+ * After fork() the child must open a client of its own. What it asks of its parent's runs is
+ * BW_ERR_INVALID, and to close its parent's client does nothing. As long as it lives without an
+ * exec it holds the parent's connections open: the agentd does not see then that the parent is
+ * gone.
  *
  * Structs that are passed in may be all zero: then everything is at its default. Texts that are
  * passed in are copied; texts that come out are lent, for as long as is said. All text is UTF-8,
@@ -68,8 +74,8 @@ BW_API const char *bw_why(void);
 enum bw_log_level { BW_LOG_WARNING, BW_LOG_INFO };
 
 struct bw_client_options {
-    /* "/path", "unix:/path" or "http://127.0.0.1:7320"; NULL: $BRAKEWIRE_AGENTD, else the agentd's
-     * own default, below $XDG_RUNTIME_DIR (users) or /run. */
+    /* "/path" (at most 107 bytes), "unix:/path" or "http://127.0.0.1:7320"; NULL:
+     * $BRAKEWIRE_AGENTD, else the agentd's own default, below $XDG_RUNTIME_DIR (users) or /run. */
     const char *agentd;
     /* Secret that names this client, 16 to 256 printable characters; NULL: a fresh one. */
     const char *token;
@@ -220,7 +226,7 @@ BW_API enum bw_err bw_run_link(struct bw_run *run, const struct bw_link *link);
 enum bw_wait { BW_WAIT_NONE, BW_WAIT_DELIVERED, BW_WAIT_STOPPED };
 
 struct bw_cancel_params {
-    const char *run_id; /* below the run; NULL: all its children */
+    const char *run_id; /* below the run, and valid: [A-Za-z0-9_-]; NULL: all its children */
     enum bw_action action;
     const char *reason;
     bool has_grace;

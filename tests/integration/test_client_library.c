@@ -277,10 +277,29 @@ static void what_is_wrong_with_a_run_is_said(void **state)
     assert_non_null(strstr(bw_why(), "run_id"));
     assert_int_equal(bw_run_start(program.client, &bad_text, &run), BW_ERR_INVALID);
     assert_null(run);
+    run = start(&program, (struct bw_run_params){0});
+    struct bw_cancel_params elsewhere = {.run_id = "../x"};
+    assert_int_equal(bw_run_cancel_children(run, &elsewhere, NULL), BW_ERR_INVALID);
+    assert_int_equal(bw_run_fence(run, NULL, NULL, 0, NULL), BW_ERR_INVALID);
+    assert_int_equal(bw_run_fence(run, "\xff", NULL, 0, NULL), BW_ERR_INVALID);
+    assert_int_equal(bw_run_end(run, BW_SUCCESS), BW_OK);
     bw_client_close(program.client);
+}
+
+static void what_is_wrong_with_a_client_is_said(void **state)
+{
+    (void)state;
     struct bw_client *client;
-    assert_int_equal(bw_client_open(&(struct bw_client_options){.agentd = "ftp://x"}, &client),
-                     BW_ERR_INVALID);
+    char long_path[128];
+    snprintf(long_path, sizeof long_path, "/%0107d", 0); /* a byte too many for a socket */
+    const char *const bad[] = {"ftp://x", "unix:",   "unix:x",    "x",
+                               "",        "http://", "http://[x", long_path};
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        if (bw_client_open(&(struct bw_client_options){.agentd = bad[i]}, &client)
+            != BW_ERR_INVALID)
+            fail_msg("%s is taken", bad[i]);
+        assert_non_null(strstr(bw_why(), "unix:/path"));
+    }
     assert_int_equal(bw_client_open(&(struct bw_client_options){.token = "short"}, &client),
                      BW_ERR_INVALID);
 }
@@ -373,6 +392,7 @@ static void an_agentd_that_was_restarted_is_told_of_the_runs(void **state)
     service_wait(&agentd);
     WAIT_UNTIL(!bw_client_is_linked(program.client));
     cancel_at(&other, bw_run_id(run[0]), "{\"reason\":\"while it was away\"}");
+    const char *baggage = bw_run_baggage(run[1]);
     sidecar_start_again(&agentd, &redis, NULL);
     WAIT_UNTIL(bw_client_is_linked(program.client) && atomic_load(&program.notices) == 1);
     assert_true(bw_run_is_cancelled(run[0]));
@@ -380,6 +400,7 @@ static void an_agentd_that_was_restarted_is_told_of_the_runs(void **state)
     assert_false(bw_run_is_cancelled(run[1]));
     expect_state(&agentd, bw_run_id(run[1]), "running");
     assert_int_equal(bw_run_epoch(run[1]), 1);
+    assert_ptr_equal(bw_run_baggage(run[1]), baggage); /* said once more is kept once */
     assert_int_equal(bw_run_fence(run[1], "w", NULL, 0, NULL), BW_OK);
     assert_int_equal(bw_run_end(run[0], BW_CANCELLED), BW_OK);
     assert_int_equal(bw_run_end(run[1], BW_SUCCESS), BW_OK);
@@ -505,6 +526,32 @@ static void a_run_that_was_taken_over_stops(void **state)
     bw_client_close(program.client);
 }
 
+/* Two threads: what one of them asks is answered, whatever the end that the other sent did to the
+ * run. Both wait for an agentd that does not hold the run any more when it is back. */
+static void an_end_answers_what_else_was_asked(void **state)
+{
+    (void)state;
+    struct program program;
+    atomic_int ended = 0, acknowledged = 0;
+    program_open(&program);
+    struct bw_run *run =
+        start(&program, (struct bw_run_params){.entry = true, .on_lost = BW_ON_LOST_TAKEOVER});
+    WAIT_UNTIL(bw_client_is_linked(program.client));
+    service_signal(&agentd, SIGKILL);
+    service_wait(&agentd);
+    WAIT_UNTIL(!bw_client_is_linked(program.client));
+    json_decref(sidecar_call(&other, NULL, 201, "POST", "/v1/runs",
+                             "{\"run_id\":\"%s\",\"epoch\":1,\"takeover\":true}", bw_run_id(run)));
+    assert_int_equal(bw_run_end_then(run, BW_SUCCESS, note_answer, &ended), BW_OK);
+    assert_int_equal(bw_run_ack_then(run, BW_CLEANED_UP, note_answer, &acknowledged), BW_OK);
+    sidecar_start_again(&agentd, &redis, NULL);
+    WAIT_UNTIL(atomic_load(&ended) != 0 && atomic_load(&acknowledged) != 0);
+    assert_int_equal(atomic_load(&ended),
+                     BW_ERR_REFUSED + 1); /* a conflict: who carries it now is elsewhere */
+    assert_int_equal(atomic_load(&acknowledged), BW_ERR_OFFLINE + 1); /* the run has ended */
+    bw_client_close(program.client);
+}
+
 /* What is not ended when the client is closed is cancelled by `on_client_gone`. */
 static void runs_of_a_client_that_was_closed_are_found(void **state)
 {
@@ -581,6 +628,34 @@ static void no_connection_is_inherited_by_other_programs(void **state)
         }
     assert_true(connections >= 1); /* the stream */
     assert_int_equal(bw_run_end(run, BW_SUCCESS), BW_OK);
+    bw_client_close(program.client);
+}
+
+/* As a program that forks without exec, and whose child exits through the same exit handlers. */
+static void a_forked_child_is_told_and_does_no_harm(void **state)
+{
+    (void)state;
+    struct program program;
+    int status = 0;
+    program_open(&program);
+    struct bw_run *run =
+        start(&program,
+              (struct bw_run_params){.entry = true, .on_cancel = on_cancel, .owner = &program});
+    WAIT_UNTIL(bw_client_is_linked(program.client));
+    pid_t child = fork();
+    if (child == 0) {
+        struct bw_run *own = NULL;
+        bool is_told = bw_run_end(run, BW_SUCCESS) == BW_ERR_INVALID
+                       && strstr(bw_why(), "fork") != NULL
+                       && bw_run_start(program.client, NULL, &own) == BW_ERR_INVALID && own == NULL;
+        bw_client_close(program.client);
+        _exit(is_told ? 0 : 1);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    cancel_at(&other, bw_run_id(run), "{}");
+    WAIT_UNTIL(atomic_load(&program.notices) == 1);
+    assert_int_equal(bw_run_end(run, BW_CANCELLED), BW_OK);
     bw_client_close(program.client);
 }
 
@@ -807,6 +882,7 @@ int main(void)
         cmocka_unit_test(of_two_runs_one_is_told),
         cmocka_unit_test(nothing_starts_below_a_cancel),
         cmocka_unit_test(what_is_wrong_with_a_run_is_said),
+        cmocka_unit_test(what_is_wrong_with_a_client_is_said),
         cmocka_unit_test(one_last_checkpoint_is_granted),
         cmocka_unit_test(children_are_cancelled_and_the_run_goes_on),
         cmocka_unit_test(a_link_leads_into_another_tree),
@@ -816,9 +892,11 @@ int main(void)
         cmocka_unit_test(a_run_that_registers_too_late_is_told),
         cmocka_unit_test(a_program_may_insist_on_an_agentd),
         cmocka_unit_test(a_run_that_was_taken_over_stops),
+        cmocka_unit_test(an_end_answers_what_else_was_asked),
         cmocka_unit_test(runs_of_a_client_that_was_closed_are_found),
         cmocka_unit_test(a_process_that_does_not_listen_is_ended),
         cmocka_unit_test(no_connection_is_inherited_by_other_programs),
+        cmocka_unit_test(a_forked_child_is_told_and_does_no_harm),
         cmocka_unit_test(all_of_it_on_the_callers_loop),
         cmocka_unit_test(many_threads_share_a_client),
         cmocka_unit_test(every_thread_may_look_at_a_run),
