@@ -4,14 +4,16 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 /* Each time from another address of this host: TCP keeps used pairs for a minute, and the ports of
- * one address would run out. */
-static int dial_tcp(unsigned port)
+ * one address would run out. -1: libFuzzer's clock came in between, or the system is out of room.
+ */
+static int try_tcp(unsigned port)
 {
     static uint32_t number;
     const struct linger at_once = {.l_onoff = 1};
@@ -22,9 +24,22 @@ static int dial_tcp(unsigned port)
     (void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
     struct sockaddr_in from = {.sin_family = AF_INET};
     from.sin_addr.s_addr = htonl(0x7f010000u + number++ % 0x10000u);
-    assert(bind(fd, (struct sockaddr *)&from, sizeof from) == 0);
-    assert(connect(fd, (struct sockaddr *)&to, sizeof to) == 0);
-    assert(fcntl(fd, F_SETFL, O_NONBLOCK) == 0);
+    if (bind(fd, (struct sockaddr *)&from, sizeof from) == 0
+        && connect(fd, (struct sockaddr *)&to, sizeof to) == 0
+        && fcntl(fd, F_SETFL, O_NONBLOCK) == 0)
+        return fd;
+    perror("fuzz peer");
+    close(fd);
+    return -1;
+}
+
+static int dial_tcp(unsigned port)
+{
+    enum { TRIES = 10 };
+    int fd = -1;
+    for (int i = 0; i < TRIES && fd < 0; i++)
+        fd = try_tcp(port);
+    assert(fd >= 0);
     return fd;
 }
 
