@@ -156,7 +156,9 @@ static void on_finished(void *transfer, CURLcode code)
     struct call *call = transfer;
     struct http_outcome outcome = {.err = err_of(call, code)};
     curl_easy_getinfo(call->easy, CURLINFO_RESPONSE_CODE, &outcome.status);
-    if (outcome.err == ERR_OK)
+    if (outcome.err == ERR_OK && (outcome.status < 200 || outcome.status > 599))
+        outcome = (struct http_outcome){.err = ERR_OFFLINE, .why = "the answer has no status"};
+    else if (outcome.err == ERR_OK)
         outcome.body = buf_str(&call->body);
     else if (code == CURLE_COULDNT_CONNECT && call->was_led_astray)
         outcome = (struct http_outcome){.err = ERR_REFUSED, .why = not_allowed};

@@ -302,6 +302,8 @@ static void what_is_no_http_is_no_answer(void **state)
     static const char *const strange[] = {
         "",
         "hello\r\n",
+        "HTTP/2 2\x01+\r\n\r\nbody", /* status 2, says libcurl */
+        "HTTP/1.1 999 Beyond\r\nContent-Length: 0\r\n\r\n",
         "HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\nx",
         "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nshort",
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nfffffffffffffffffff\r\n",
