@@ -134,6 +134,11 @@ async def random_torment(world):
     until = time.monotonic() + (60 if world.long else 12)
     await asyncio.gather(torment(world, until, mayflies), cancel_until(world, until, roots[:18]))
     world.notes.append(f"{mayflies.count - 6} agents were killed")
+    # Where an agentd died with its agent, nobody comes back; so many losses suspend the sweep, until somebody
+    # says that they are really gone.
+    await world.ready(*world.house.brokers)
+    said = await world.forest.ask(world.house.brokers[0], "POST", "/v1/replicas/confirm-losses")
+    world.expect(said and said.status == 200, f"confirm-losses: {said}")
     await world.verdict(within=20)
 
 
