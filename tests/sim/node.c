@@ -265,11 +265,12 @@ void node_asks_order(struct sim *sim, struct node *node, const struct order_ask 
     feed_orders(sim, node, (struct orders_event){.kind = ORDERS_ASK, .asked = ask});
 }
 
-/* An operator looked: the losses are real. */
+/* An operator looked: the losses are real. Who is frozen is not asked: it would hear of it when it
+ * goes on, with whatever came then. */
 void node_confirm_losses(struct sim *sim, struct node *node)
 {
     sim->confirmed_at = sim->now;
-    if (node->is_alive && node->is_broker)
+    if (node->is_alive && node->is_broker && !node->is_frozen)
         feed_broker(sim, node, (struct broker_event){.kind = BROKER_CONFIRM_LOSSES});
 }
 
