@@ -61,9 +61,10 @@ struct search {
     uint64_t first, count;
     unsigned workers; /* 0: one for each core */
     bool shrinks;
+    bool keeps_going;    /* past a schedule that fails; up to 100 of them are told */
     const char *summary; /* file for the page; NULL: none */
 };
-/* Prints what it found; the number of failures, 0 or 1. */
+/* Prints what it found; the number of failures: 0 or 1, unless it keeps going. */
 unsigned search_seeds(const struct search *search);
 /* The schedules of a file, one a line, `#` for a comment. Counts those that hold and do not. */
 bool search_file(const char *path, unsigned *passed, unsigned *failed);

@@ -15,7 +15,7 @@
 
 #include "sim/schedule.h"
 
-enum { WORKERS_MAX = 256, HANG_SECONDS = 60 };
+enum { WORKERS_MAX = 256, HANG_SECONDS = 60, TOLD_MAX = 100 };
 
 struct worker {
     pid_t pid;
@@ -23,27 +23,35 @@ struct worker {
     struct counts counts;
 };
 struct board { /* shared by all */
-    _Atomic uint64_t next, done, failed;
+    _Atomic uint64_t next, done;
+    _Atomic uint64_t failed;         /* the lowest seed that did */
+    _Atomic uint64_t failures;       /* how many did */
+    _Atomic uint64_t told[TOLD_MAX]; /* the first of them, as they came; 0: not yet written */
     struct worker worker[WORKERS_MAX];
 };
 
 static void note_failure(struct board *board, uint64_t seed)
 {
+    uint64_t place = atomic_fetch_add(&board->failures, 1);
+    if (place < TOLD_MAX)
+        atomic_store(&board->told[place], seed);
     uint64_t lowest = atomic_load(&board->failed);
     while (seed < lowest && !atomic_compare_exchange_weak(&board->failed, &lowest, seed))
         ;
 }
 
 /* ---- a worker ------------------------------------------------------------------------------- */
-static void __attribute__((noreturn)) work(struct board *board, struct worker *self, uint64_t end)
+static void __attribute__((noreturn)) work(struct board *board, struct worker *self,
+                                           const struct search *search)
 {
+    const uint64_t end = search->first + search->count;
     struct sim *sim = malloc(sizeof *sim);
     if (sim == NULL)
         abort();
     (void)!freopen("/dev/null", "w", stderr); /* an assert is told with the story */
     for (;;) {
         uint64_t seed = atomic_fetch_add(&board->next, 1);
-        if (seed >= end || seed > atomic_load(&board->failed))
+        if (seed >= end || (!search->keeps_going && seed > atomic_load(&board->failed)))
             break;
         atomic_store(&self->seed, seed);
         alarm(HANG_SECONDS);
@@ -56,7 +64,7 @@ static void __attribute__((noreturn)) work(struct board *board, struct worker *s
     _exit(0);
 }
 
-static void start_worker(struct board *board, struct worker *worker, uint64_t end)
+static void start_worker(struct board *board, struct worker *worker, const struct search *search)
 {
     fflush(stdout);
     const pid_t pid = fork();
@@ -67,7 +75,7 @@ static void start_worker(struct board *board, struct worker *worker, uint64_t en
         return;
     }
     prctl(PR_SET_PDEATHSIG, SIGKILL);
-    work(board, worker, end);
+    work(board, worker, search);
 }
 
 /* ---- whoever waits for them ----------------------------------------------------------------- */
@@ -90,6 +98,16 @@ static void show_progress(struct board *board, const struct search *search, doub
             (uint64_t)atomic_load(&board->done), search->count, is_terminal ? "" : "\n");
 }
 
+/* One that fails is told when it does: there may be half an hour to go. */
+static void show_failures(struct board *board, uint64_t *shown)
+{
+    uint64_t failures = atomic_load(&board->failures);
+    while (*shown < failures && *shown < TOLD_MAX && atomic_load(&board->told[*shown]) != 0)
+        fprintf(stderr, "%ssim: seed %" PRIu64 " broke a guarantee\n",
+                isatty(STDERR_FILENO) == 1 ? "\r\033[K" : "",
+                (uint64_t)atomic_load(&board->told[(*shown)++]));
+}
+
 static void one_has_ended(struct board *board, unsigned workers, pid_t pid, int status)
 {
     for (unsigned i = 0; i < workers; i++)
@@ -100,6 +118,7 @@ static void one_has_ended(struct board *board, unsigned workers, pid_t pid, int 
 static void wait_for_all(struct board *board, const struct search *search, unsigned workers)
 {
     double shown = seconds_now();
+    uint64_t told = 0;
     const struct timespec moment = {.tv_nsec = 100000000};
     sigset_t child;
     sigemptyset(&child);
@@ -114,6 +133,8 @@ static void wait_for_all(struct board *board, const struct search *search, unsig
         }
         (void)sigtimedwait(&child, NULL, &moment);
         show_progress(board, search, &shown);
+        if (search->keeps_going)
+            show_failures(board, &told);
     }
     if (isatty(STDERR_FILENO) == 1)
         fputs("\r\033[K", stderr);
@@ -140,6 +161,28 @@ static void report_failure(const struct search *search, uint64_t seed)
            seed - search->first + 1);
 }
 
+static int by_number(const void *a, const void *b)
+{
+    const uint64_t *one = a, *other = b;
+    return (*one > *other) - (*one < *other);
+}
+
+static unsigned report_failures(const struct search *search, struct board *board)
+{
+    uint64_t failures = atomic_load(&board->failures);
+    uint64_t told = failures < TOLD_MAX ? failures : TOLD_MAX;
+    uint64_t seed[TOLD_MAX];
+    for (uint64_t i = 0; i < told; i++)
+        seed[i] = atomic_load(&board->told[i]);
+    qsort(seed, told, sizeof seed[0], by_number);
+    for (uint64_t i = 0; i < (search->keeps_going ? told : 1); i++)
+        report_failure(search, seed[i]);
+    if (search->keeps_going)
+        printf("sim: %" PRIu64 " of %" PRIu64 " schedules broke a guarantee\n", failures,
+               search->count);
+    return search->keeps_going ? (unsigned)failures : 1;
+}
+
 static bool write_summary(const struct search *search, const struct counts *all)
 {
     FILE *out = fopen(search->summary, "w");
@@ -155,11 +198,8 @@ static bool write_summary(const struct search *search, const struct counts *all)
 
 static unsigned conclude(const struct search *search, struct board *board, unsigned workers)
 {
-    uint64_t failed = atomic_load(&board->failed);
-    if (failed != UINT64_MAX) {
-        report_failure(search, failed);
-        return 1;
-    }
+    if (atomic_load(&board->failed) != UINT64_MAX)
+        return report_failures(search, board);
     struct counts *all = calloc(1, sizeof *all);
     if (all == NULL)
         abort();
@@ -191,7 +231,7 @@ unsigned search_seeds(const struct search *search)
     atomic_init(&board->next, search->first);
     atomic_init(&board->failed, UINT64_MAX);
     for (unsigned i = 0; i < workers; i++)
-        start_worker(board, &board->worker[i], search->first + search->count);
+        start_worker(board, &board->worker[i], search);
     wait_for_all(board, search, workers);
     unsigned failures = conclude(search, board, workers);
     munmap(board, sizeof *board);
