@@ -132,6 +132,9 @@ static void on_answer(struct agent *agent, const struct agent_event *event)
     case CALL_END:
         end_answered(agent, &call, answer);
         break;
+    case CALL_LOST:
+        lost_answered(agent, &call, answer);
+        break;
     case CALL_REPORT:
         report_answered(agent, &call, answer);
         break;

@@ -211,26 +211,56 @@ void end_abandoned(struct agent *agent, struct agent_run *run, uint32_t epoch)
 }
 
 /* ---- lost, and then the loss is lost ------------------------------------------------------- */
-/* The state of one that may be taken over is for its next life to write. */
-static bool is_lost_for_good(const struct agent_run *run)
+/* No other life of it is known of here. */
+static bool is_lost_here(const struct agent_run *run)
 {
-    return run->state == RUN_LOST && !run->is_fenced && run->is_in_map
-           && (run->flags & RUN_FLAG_LOST_TAKEOVER) == 0;
+    return run->state == RUN_LOST && !run->is_fenced && run->is_in_map;
 }
 
 bool lost_is_proven_dead(const struct agent_run *run)
 {
-    return is_lost_for_good(run) && (run->flags & RUN_FLAG_GONE) != 0;
+    return is_lost_here(run) && (run->flags & RUN_FLAG_GONE) != 0;
 }
 
 /* A Redis that has forgotten that the run was declared lost thinks that it lives here, and nobody
- * else would ever end it. One that knows says `already`. */
+ * else would ever end it. One that knows says `already`. An end would forbid the next life of one
+ * that may be taken over: that one is declared lost once more. */
 void lost_is_to_be_ended(struct agent_run *run)
 {
+    bool waits = (run->flags & RUN_FLAG_LOST_TAKEOVER) != 0;
     if (run->asked == RUN_NONE)
-        run->asked = RUN_ERROR;
+        run->asked = waits ? RUN_LOST : RUN_ERROR;
     run->ended_here = true;
     run->is_end_confirmed = false;
+}
+
+static void declare_lost(struct agent *agent, struct agent_run *run)
+{
+    struct cancel_record record = own_record(agent, str_of(run->root->id), run->id, "lost");
+    size_t len = agent->options.encode_record(&record, agent->scratch);
+    struct str bytes = keep_str(agent, (struct str){agent->scratch, len});
+    struct call about = {.kind = CALL_LOST, .run = run, .is_sync = true};
+    struct store_call *call = want_call(agent, STORE_LOST, &about);
+    call->epoch = run->epoch;
+    call->incarnation = run->incarnation;
+    call->record = bytes;
+}
+
+/* Fenced, or unknown: it is not the life that Redis knows, and nothing of it is left to be said. */
+void lost_answered(struct agent *agent, struct call *call, const struct store_answer *answer)
+{
+    struct agent_run *run = call->run;
+    enum store_verdict said = answer->verdict;
+    bool is_there = said == SAID_LOST || said == SAID_ALREADY;
+    run->is_end_confirmed =
+        run->is_end_confirmed || is_there || said == SAID_FENCED || said == SAID_UNKNOWN;
+    if (is_there) {
+        run->is_confirmed = true;
+        report_later(agent, run, RUN_FLAG_GONE);
+    }
+    if (!run->is_end_confirmed && said != SAID_OFFLINE)
+        sync_retry_later(agent);
+    root_quieten(agent, run->root);
 }
 
 void lost_is_gone(struct agent *agent, struct agent_run *run)
@@ -238,7 +268,7 @@ void lost_is_gone(struct agent *agent, struct agent_run *run)
     if (run->state != RUN_LOST || run->is_fenced)
         return;
     report_later(agent, run, RUN_FLAG_GONE);
-    if (run->is_confirmed || !is_lost_for_good(run))
+    if (run->is_confirmed || !is_lost_here(run))
         return;
     lost_is_to_be_ended(run);
     if (agent->is_linked)
@@ -250,6 +280,10 @@ void lost_is_gone(struct agent *agent, struct agent_run *run)
  * link that was promised while Redis was away comes before the end: a ban finds it either way. */
 void end_resend(struct agent *agent, struct agent_run *run)
 {
+    if (run->asked == RUN_LOST) {
+        declare_lost(agent, run);
+        return;
+    }
     if (must_be_adopted(run)) {
         assert_send(agent, run, true);
         run->end_waits = true;

@@ -216,6 +216,7 @@ enum call_kind {
     CALL_RECLAIM,
     CALL_OLD_TOMB,
     CALL_END,
+    CALL_LOST,
     CALL_REPORT,
     CALL_RECONCILE,
     CALL_LINK,
@@ -495,6 +496,7 @@ void end_resend(struct agent *agent, struct agent_run *run); /* at link-up */
 void lost_is_gone(struct agent *agent, struct agent_run *run);
 bool lost_is_proven_dead(const struct agent_run *run);
 void lost_is_to_be_ended(struct agent_run *run);
+void lost_answered(struct agent *agent, struct call *call, const struct store_answer *answer);
 void end_answered(struct agent *agent, struct call *call, const struct store_answer *answer);
 void finish(struct agent *agent, struct agent_run *run, enum run_state state,
             enum run_state finished, const char *because);

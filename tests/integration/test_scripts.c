@@ -623,6 +623,31 @@ static void a_takeover_starts_the_same_id_again_and_leaves_its_old_children(void
     assert_int_equal(reconcile("old", 1).verdict, SAID_STOP);
 }
 
+/* Redis knows of the loss, and not any more of the life that went on from it. */
+static void a_takeover_that_was_forgotten_goes_on(void **state)
+{
+    (void)state;
+    start("r", "");
+    start_with("t", "r", RUN_FLAG_LOST_TAKEOVER);
+    start("old", "r.t");
+    lose("t");
+    struct store_call later = start_call("t", "r", RUN_FLAG_LOST_TAKEOVER | RUN_FLAG_END_CANCELS);
+    later.op = STORE_ASSERT;
+    later.incarnation = STR("i2");
+    later.replica = STR("R2");
+    later.epoch = 1;
+    SAYS(ask(later), fenced);
+    later.epoch = 3;
+    assert_int_equal(reconcile("t", 3).verdict, SAID_BEHIND);
+    struct store_answer adopted = ask(later);
+    SAYS(adopted, adopted);
+    assert_int_equal(adopted.epoch, 3);
+    assert_int_equal(adopted.flags, RUN_FLAG_LOST_TAKEOVER | RUN_FLAG_END_CANCELS);
+    TEXT_IS(peek("t").owner, "R2");
+    assert_int_equal(reconcile("old", 1).verdict, SAID_STOP);
+    SAYS(start("new", "r.t"), started);
+}
+
 static void a_cancelled_run_is_not_taken_over(void **state)
 {
     (void)state;
@@ -632,6 +657,9 @@ static void a_cancelled_run_is_not_taken_over(void **state)
     SAYS(cancel("t"), accepted);
     struct store_call again = start_call("t", "r", RUN_FLAG_LOST_TAKEOVER);
     again.incarnation = STR("i2");
+    SAYS(ask(again), over);
+    again.op = STORE_ASSERT;
+    again.epoch = 2;
     SAYS(ask(again), over);
 }
 
@@ -1222,6 +1250,7 @@ static int tell_all(enum redis_kind kind)
         STORY(a_lost_run_is_a_compare_and_set),
         STORY(another_life_in_the_epoch_of_a_lost_one_is_fenced),
         STORY(a_takeover_starts_the_same_id_again_and_leaves_its_old_children),
+        STORY(a_takeover_that_was_forgotten_goes_on),
         STORY(a_cancelled_run_is_not_taken_over),
         STORY(with_continue_only_its_own_life_comes_back),
         STORY(with_continue_its_own_life_may_start_it_again),

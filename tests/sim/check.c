@@ -56,6 +56,18 @@ void check_lost(struct sim *sim, const struct known *known, struct str replica)
     }
 }
 
+/* G11: a Redis that forgot a loss is told of it again by its own agentd, when that life is dead. */
+void check_lost_again(struct sim *sim, const struct known *known, struct str replica)
+{
+    for (size_t i = 0; i < sim->node_count; i++) {
+        const struct node *node = &sim->node[i];
+        size_t run =
+            str_is(replica, node->replica) ? run_at(sim, node, str_of(known->id)) : SIZE_MAX;
+        if (run != SIZE_MAX && sim->run[run].phase == RUN_ALIVE)
+            violated(sim, "G11: %s is declared lost by its own agentd, and lives", known->id);
+    }
+}
+
 /* ---- what daemons do ----------------------------------------------------------------------- */
 static bool is_asked_for(const struct sim_cancel *cancel, struct str target, const char *parent)
 {

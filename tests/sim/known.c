@@ -5,6 +5,7 @@
 
 #include "api/api_codec.h"
 #include "sim/sim.h"
+#include "wire/message.h"
 
 enum { STEPS_MAX = 64, BY_MESSAGE_MS = 100, BY_COMPARING_MS = 1500 };
 
@@ -273,12 +274,23 @@ static void registered_again(struct sim *sim, struct known *known, const struct 
     moves_to(known, call);
 }
 
+/* Redis has forgotten that it was. */
+static bool is_taken_over_before(const struct known *known, const struct store_call *call,
+                                 const struct store_answer *answer)
+{
+    return !call->adopt && known->now.state == RUN_LOST && is_set(known, RUN_FLAG_LOST_TAKEOVER)
+           && answer->epoch > known->now.epoch;
+}
+
 /* An assertion or an adoption was taken. */
 static void goes_on(struct sim *sim, struct known *known, const struct store_call *call,
                     const struct store_answer *answer)
 {
     enum run_state before = known->now.state;
-    bool may_return = is_set(known, call->adopt ? RUN_FLAG_LOST_TAKEOVER : RUN_FLAG_LOST_CONTINUE);
+    bool is_forgotten = is_taken_over_before(known, call, answer);
+    bool may_return =
+        is_forgotten
+        || is_set(known, call->adopt ? RUN_FLAG_LOST_TAKEOVER : RUN_FLAG_LOST_CONTINUE);
     if (run_is_over(before) && !(before == RUN_LOST && may_return))
         violated(sim, "G4: %s was %s and lives again", known->id, run_state_name(before));
     if (answer->epoch < known->now.epoch)
@@ -288,7 +300,7 @@ static void goes_on(struct sim *sim, struct known *known, const struct store_cal
     if (is_another && answer->epoch == known->now.epoch)
         violated(sim, "G4: another life of %s goes on in epoch %u, too", known->id, answer->epoch);
     uint32_t flags = known->now.flags;
-    bool keeps = run_is_live(before) || (before == RUN_LOST && !call->adopt);
+    bool keeps = run_is_live(before) || (before == RUN_LOST && !call->adopt && !is_forgotten);
     if (before == RUN_NONE || before == RUN_NEVER || !run_is_live(before))
         lives(sim, known, call, answer->epoch);
     if (keeps)
@@ -367,13 +379,22 @@ static void ended(struct sim *sim, struct known *known, const struct store_call 
         ban(sim, known, call->root, call->record);
 }
 
+static bool is_by_agentd(const struct store_call *call)
+{
+    struct cancel_record record;
+    return wire_record_decode(call->record, &record) == ERR_OK && str_is(record.by, "agentd");
+}
+
 static void lost(struct sim *sim, struct known *known, const struct store_call *call)
 {
     tell(sim, "Redis records that %s is lost", known->id);
     if (call->epoch != known->now.epoch || !str_is(call->replica, known->now.owner)
         || known->now.life != life_of(call))
         violated(sim, "G11: another life of %s is declared lost", known->id);
-    check_lost(sim, known, call->replica);
+    if (is_by_agentd(call))
+        check_lost_again(sim, known, call->replica);
+    else
+        check_lost(sim, known, call->replica);
     dies(sim, known, RUN_LOST);
     if (is_set(known, RUN_FLAG_LOST_TAKEOVER))
         known->now.lost_epoch = known->now.epoch;

@@ -69,7 +69,7 @@ void redis_request(struct sim *sim, struct node *node, const struct store_call *
         return; /* answered when the connection is given up */
     }
     if (node->is_linked) {
-        if (call->op == STORE_LOST) {
+        if (call->op == STORE_LOST && node->is_broker) {
             check_declared(sim, node, call);
             clients_race_the_loss(sim, node, call);
         }

@@ -338,6 +338,7 @@ void cancel_concluded(struct sim *sim, uint64_t ask, enum problem problem, bool 
 void check_call(struct sim *sim, const struct store_call *call,
                 const struct store_answer *answer); /* as Redis carries it out */
 void check_lost(struct sim *sim, const struct known *known, struct str replica);
+void check_lost_again(struct sim *sim, const struct known *known, struct str replica);
 void check_told(struct sim *sim, struct node *node, size_t run, const struct cancel_record *record);
 void check_signalled(struct sim *sim, struct node *node, size_t run);
 void check_bounds(struct sim *sim, const struct node *node);

@@ -55,6 +55,19 @@ static void cancel_unseen(struct sim *sim, const char *root, const char *target)
                                    .include_self = true});
 }
 
+static void cancel_and_wait(struct sim *sim, const char *root)
+{
+    cancel_as(sim, &sim->node[BROKER],
+              &(struct cancel_ask){.run = str_of(root),
+                                   .root = str_of(root),
+                                   .reason = STR("enough"),
+                                   .grace = SPAN_NONE,
+                                   .wait = WAIT_STOPPED,
+                                   .timeout = MILLIS(4000),
+                                   .expect_at_most = -1,
+                                   .include_self = true});
+}
+
 /* Of all runs: in a story each is a researcher. */
 static void order(struct sim *sim, int node)
 {
@@ -556,6 +569,44 @@ static void an_order_finds_a_tree_that_a_cancel_made(struct sim *sim)
                 "[   276] broker: order o1 is carried out\n");
 }
 
+/* Nobody takes it over, and Redis takes the dead run for a live one of an agentd that is well. */
+static void a_failover_that_loses_a_loss(struct sim *sim)
+{
+    size_t a = client_run(sim, &sim->client[ANN], "a", "");
+    sim->run[a].on_lost = ON_LOST_TAKEOVER;
+    client_asks_start(sim, a);
+    until(sim, 20);
+    redis_snapshot(sim);
+    node_freeze(sim, &sim->node[ANN], 60000);
+    until(sim, 65000);
+    redis_fail_over(sim);
+    until(sim, 120000);
+    cancel_and_wait(sim, "a");
+    until(sim, 125000);
+    expect(sim, "[   104] a starts\n"
+                "[   120] ann is frozen\n"
+                "[ 30010] broker: replica is suspect\n"
+                "[ 46008] broker: replica is lost\n"
+                "[ 46015] Redis records that a is lost\n"
+                "[ 46016] broker: run is lost: a\n"
+                "[ 46020] broker: replica is cleared away\n"
+                "[ 60120] ann goes on\n"
+                "[ 60122] a is told: over:lost\n"
+                "[ 60142] a ends: over\n"
+                "[ 65100] Redis goes away\n"
+                "[ 65100] ann loses its link\n"
+                "[ 65100] bea loses its link\n"
+                "[ 65100] broker loses its link\n"
+                "[ 65100] Redis fails over, losing writes\n"
+                "[ 65110] ann is linked\n"
+                "[ 65110] bea is linked\n"
+                "[ 65110] broker is linked\n"
+                "[ 65113] Redis records that a is lost\n"
+                "[120100] broker is asked to cancel a\n"
+                "[120103] Redis records the cancel of a\n"
+                "[120106] cancel of a: requested\n");
+}
+
 static const struct story all[] = {
 #define T(name) {#name, name}
     T(five_deep_in_one_hop),
@@ -576,6 +627,7 @@ static const struct story all[] = {
     T(redis_is_gone_for_a_minute),
     T(a_supervisor_that_fails),
     T(a_client_that_dies),
+    T(a_failover_that_loses_a_loss),
     T(an_order_finds_a_tree_that_a_cancel_made),
 };
 

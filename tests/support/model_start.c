@@ -410,6 +410,8 @@ static void come_back(struct model *model, struct model_tree *tree, struct model
 {
     struct bans bans;
     model_bans(tree, NULL, call->run, call->path, &bans);
+    if (waits_for_takeover(run, &bans) && run->epoch < call->epoch)
+        take_over(model, tree, run, call); /* it had been, and that was forgotten */
     bool is_mine = str_eq(run->incarnation, call->incarnation);
     if (run->state == RUN_LOST && !is_mine && run->epoch == call->epoch) {
         say_fenced(out, run);

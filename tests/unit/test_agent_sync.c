@@ -444,9 +444,8 @@ static void what_was_lost_and_is_not_dead_yet_ends_when_it_is(void **state)
     world_expect(&world, "report r r:1:42\n");
 }
 
-static void one_that_may_be_taken_over_is_ended_by_its_next_life(void **state)
+static void lost_and_dead_while_it_may_be_taken_over(void)
 {
-    (void)state;
     struct ask_start start = world_start_of("r", "");
     start.on_lost = ON_LOST_TAKEOVER;
     world_started(&world, "ann", start);
@@ -455,8 +454,49 @@ static void one_that_may_be_taken_over_is_ended_by_its_next_life(void **state)
                     (struct store_item){.verdict = SAID_OVER, .state = RUN_LOST, .epoch = 1});
     world_ask_end(&world, "ann", "r", 1, RUN_SUCCESS);
     world_link_down(&world);
+    world_forget(&world);
     world_link_up(&world, "server2", "g2");
-    assert_int_equal(world_open(&world, STORE_END), 0);
+}
+
+/* An end would forbid its next life; and without one nobody else would say that it is over. */
+static void one_that_may_be_taken_over_is_declared_lost_again(void **state)
+{
+    (void)state;
+    lost_and_dead_while_it_may_be_taken_over();
+    world_expect(&world, "generation\n"
+                         "replica_add\n"
+                         "lost r/r\n"
+                         "lease g2\n");
+    world_say(&world, STORE_LOST, (struct store_answer){.verdict = SAID_LOST});
+    world_pass(&world, 50);
+    world_expect(&world, "report r r:1:42\n");
+    world_say_items(&world, STORE_REPORT, (struct store_item){.verdict = SAID_OK});
+    world_link_down(&world);
+    world_link_up(&world, "server2", "g2");
+    assert_int_equal(world_open(&world, STORE_LOST), 0);
+}
+
+static void one_that_was_taken_over_is_its_next_lifes(void **state)
+{
+    (void)state;
+    lost_and_dead_while_it_may_be_taken_over();
+    world_forget(&world);
+    world_say(&world, STORE_LOST, (struct store_answer){.verdict = SAID_FENCED, .epoch = 2});
+    world_pass(&world, 50);
+    world_expect(&world, "");
+    world_link_down(&world);
+    world_link_up(&world, "server2", "g2");
+    assert_int_equal(world_open(&world, STORE_LOST), 0);
+}
+
+static void a_loss_that_redis_cannot_record_is_said_until_it_can(void **state)
+{
+    (void)state;
+    lost_and_dead_while_it_may_be_taken_over();
+    world_says(&world, STORE_LOST, SAID_UNWRITABLE);
+    world_forget(&world);
+    world_pass(&world, 200);
+    world_expect(&world, "lost r/r\n");
 }
 
 /* Stopped by a cancel that never was recorded. */
@@ -708,7 +748,9 @@ int main(void)
         T(a_run_declared_lost_is_killed_and_reported_gone),
         T(a_redis_that_forgot_that_a_run_was_lost_is_told_its_end),
         T(what_was_lost_and_is_not_dead_yet_ends_when_it_is),
-        T(one_that_may_be_taken_over_is_ended_by_its_next_life),
+        T(one_that_may_be_taken_over_is_declared_lost_again),
+        T(one_that_was_taken_over_is_its_next_lifes),
+        T(a_loss_that_redis_cannot_record_is_said_until_it_can),
         T(an_end_that_nobody_had_asked_for_is_told_until_it_is_taken),
         T(a_run_that_may_return_is_asserted),
         T(unknown_to_a_redis_that_lost_nothing_is_forgotten),

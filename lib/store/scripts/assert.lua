@@ -58,9 +58,16 @@ local function adopt(r)
     return settle(r, nearest)
 end
 
+-- It has taken over the lost one, and Redis has forgotten that.
+local function is_later_life(r, nearest)
+    return r[STATE] == 'L' and has(r, LOST_TAKEOVER) and not nearest and tonumber(r[EPOCH]) < epoch
+end
+
 local function come_back(r, nearest)
     local mine = r[INCARNATION] == incarnation
-    if not is_live(r) then
+    if is_later_life(r, nearest) then
+        take_over(run, r, incarnation, replica, flags, meta)
+    elseif not is_live(r) then
         if r[STATE] == 'L' and not mine and tonumber(r[EPOCH]) == epoch then
             return {'fenced', epoch, r[OWNER]} -- the one that was lost may live
         end
