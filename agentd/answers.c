@@ -192,7 +192,8 @@ static void answer_fence(struct open_ask *ask, const struct agent_reply *reply)
 
 static void answer_cancel(struct open_ask *ask, const struct agent_reply *reply)
 {
-    numbers_note_durability(&ask->daemon->numbers, reply->result);
+    if (!reply->pending)
+        numbers_note_durability(&ask->daemon->numbers, reply->result);
     struct api_cancel_about about = {
         .pending = reply->pending, .at_agentd = true, .told_here = reply->told_here};
     api_answer_cancel(ask->request, reply->result, &about);

@@ -235,7 +235,8 @@ struct bw_cancel_params {
     int64_t timeout_ms; /* of that wait, at most 60,000; 0: 10,000 */
 };
 /* Waits. Cancels what is below the run, not the run. is_complete (may be NULL): all of it has
- * stopped. params may be NULL. */
+ * stopped. params may be NULL. While Redis is away only what is at this agentd is told, and is not
+ * complete: repeat it. */
 BW_API enum bw_err bw_run_cancel_children(struct bw_run *run, const struct bw_cancel_params *params,
                                           bool *is_complete);
 

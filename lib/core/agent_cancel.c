@@ -222,6 +222,16 @@ static size_t stop_children(struct agent *agent, struct agent_root *root,
 }
 
 /* ---- the ask ------------------------------------------------------------------------------- */
+/* `box` is that of one child: what is answered is the cancel of all of them. */
+static void speak_of_children(struct cancel_result *result)
+{
+    result->record.target = result->run;
+    result->record.cause = STR_NONE;
+    result->closed = false;
+    result->not_durable = "of the children those here alone were told, and are kept, for Redis "
+                          "cannot be asked who the others are: repeat it";
+}
+
 static void answer_pending(struct agent *agent, const struct agent_event *event,
                            const struct cancel_ask *ask, const struct record_box *box, size_t told)
 {
@@ -237,8 +247,10 @@ static void answer_pending(struct agent *agent, const struct agent_event *event,
         .target_state = run != NULL ? run->state : RUN_RUNNING,
         .durability_asked = ask->durability,
         .wait = ask->wait,
-        .closed = ask->include_self,
+        .closed = true,
     };
+    if (!ask->include_self)
+        speak_of_children(result);
     struct held *held = held_find(agent, box->record.root, box->record.target);
     if (held != NULL)
         promise(held);
@@ -303,6 +315,7 @@ static void ask_everywhere(struct agent *agent, const struct agent_event *event,
                              .told = told,
                              .box = box,
                              .is_of_children = !ask.include_self};
+    (void)id_parse(ask.run, &about.target);
     if (!open_ask(agent, &ask, &about))
         want_refusal(agent, event->ask, PROBLEM_OVERLOADED, "no memory");
 }
@@ -380,8 +393,8 @@ static void answer_api(struct agent *agent, const struct agent_event *event,
     const struct cancel_result *result = event->result;
     bool is_kept = is_unrecorded(result->problem) && open->box != NULL;
     if (is_kept) {
-        struct cancel_ask ask = {.run = open->box->record.target,
-                                 .include_self = true,
+        struct cancel_ask ask = {.run = id_str(&open->target),
+                                 .include_self = !open->is_of_children,
                                  .wait = result->wait,
                                  .durability = result->durability_asked};
         answer_pending(agent, event, &ask, open->box, open->told);

@@ -267,6 +267,7 @@ struct open_ask { /* a DO_ASK_CANCEL that has not been answered */
     struct record_box *box; /* what we would have recorded; NULL: it needs the answer first */
     struct held *held;      /* pinned: that cancel, where it holds here meanwhile */
     struct agent_run *run;  /* pinned: whose link */
+    struct run_id target;   /* OPEN_API: what was asked for */
     bool is_of_children;    /* include_self false: the target itself is not banned */
     char link_id[LINK_ID_LEN + 1];
 };

@@ -127,6 +127,9 @@ static void tell_reply(struct buf *said, uint64_t ask, const struct agent_reply 
     if (reply->has_record)
         buf_addf(said, " cancel %.*s.%.*s by %.*s", S(reply->record.root), S(reply->record.target),
                  S(reply->record.by));
+    if (reply->pending && reply->result != NULL && !reply->result->closed)
+        buf_addf(said, " children of %.*s, %s", S(reply->result->record.target),
+                 reply->result->not_durable != NULL ? "not all" : "all");
     if (reply->told_here > 0)
         buf_addf(said, " told %zu", reply->told_here);
     if (reply->last)

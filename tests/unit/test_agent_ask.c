@@ -155,6 +155,31 @@ static void children_alone_each_get_their_own(void **state)
     assert_int_equal(world_view(&world, "r").state, RUN_RUNNING);
 }
 
+/* Nobody can name those elsewhere: whoever asks must not take `pending` for more than it is. */
+static void of_children_out_of_reach_nothing_is_promised(void **state)
+{
+    (void)state;
+    world_start(&world, "bob", "b", "r");
+    struct cancel_ask ask = world_cancel_of("r");
+    ask.include_self = false;
+    world_ask_cancel(&world, "ann", ask);
+    world_forget(&world);
+    world_cancel_says(&world, PROBLEM_UNAVAILABLE, (struct cancel_record){0});
+    world_expect(&world, "answer 6: pending children of r, not all told 2\n"
+                         "publish r.b unrecorded\n");
+    world_link_down(&world);
+    world_ask_start(&world, "bob", world_start_of("c", "r"));
+    world_forget(&world);
+    world_ask_cancel(&world, "ann", ask);
+    world_expect(&world, "c: running > stopping (cancel)\n"
+                         "notify bob: c enough, grace 10000\n"
+                         "answer 6: pending children of r, not all told 1\n");
+    world_ask_cancel(&world, "ann", world_cancel_of("r"));
+    world_expect(&world, "r: running > stopping (cancel)\n"
+                         "notify ann: r enough, grace 10000\n"
+                         "answer 6: pending told 1\n");
+}
+
 static void a_dry_run_and_a_bounded_one_stop_nobody_before_they_are_counted(void **state)
 {
     (void)state;
@@ -454,6 +479,7 @@ int main(void)
         T(one_refused_cancel_takes_no_other_along),
         T(a_cancel_that_is_pending_waits_for_no_end),
         T(children_alone_each_get_their_own),
+        T(of_children_out_of_reach_nothing_is_promised),
         T(a_dry_run_and_a_bounded_one_stop_nobody_before_they_are_counted),
         T(a_cancel_by_hand_asks_and_obeys_what_is_stored),
         T(a_cancel_by_hand_is_obeyed_where_redis_cannot_be_asked),

@@ -463,7 +463,8 @@ async function endAfterThrow(run) {
 /* An agentd that was restarted knows neither us nor the run. */
 const isStranger = (answer) => answer.status === 401 || answer.json?.code === 'not_found' || answer.json?.code === 'unauthorized'
 
-/* Out of reach of Redis an agentd keeps a cancel of a run, and of the children only those it carries. */
+/* Out of reach of Redis an agentd keeps a cancel of a run, and of the children only those it carries: the
+ * others are asked for again, and with them, as the price of it, those that have begun meanwhile. */
 const isHalfSaid = (answer, includeSelf) => includeSelf === false && answer.json?.pending === true
 
 /* A wait is answered when it is true, or when its time is over. */

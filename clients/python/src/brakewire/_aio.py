@@ -164,7 +164,8 @@ class Run(BaseRun):
     async def cancel_children(self, reason: str | None = None, *, action: str | None = None,
                               grace_ms: int | None = None, wait: str | None = None,
                               timeout_ms: int | None = None) -> dict[str, Any]:
-        """Cancels all below this run, which goes on. Later children may start."""
+        """Cancels all below this run, which goes on. Later children may start. While Redis is away only those at this
+        agentd are told: repeat it as long as the answer is `pending`."""
         members = {"reason": reason, "action": action, "grace_ms": grace_ms, "wait": wait, "timeout_ms": timeout_ms}
         return await self._do(lambda: self._state.cancel_scope(members, False))
 
