@@ -44,10 +44,11 @@ bool may_live_on(struct sim *sim, const struct sim_run *run)
     return mode == MODE_OBSERVE || (!is_killable && !run->obeys && is_reported);
 }
 
-/* Below one that started without Redis, and ended before its tombstone was found. */
+/* It started without Redis, and ended before its tombstone was found; or it is below such a one. */
 static bool is_out_of_reach(const struct sim_cancel *cancel, const struct sim_run *run)
 {
-    return cancel->was_unknown && strcmp(run->id, cancel->target) != 0;
+    bool ended_untold = run->phase != RUN_ALIVE && run->told_life == 0 && !run->is_protected;
+    return cancel->was_unknown && (ended_untold || strcmp(run->id, cancel->target) != 0);
 }
 
 static bool is_empty(struct sim *sim, const struct sim_cancel *cancel, bool is_linked)
