@@ -56,7 +56,8 @@ export async function startChain(folder, agentds = []) {
   }
   return {
     supervisors: urls.supervisor,
-    work: () => readFileSync(ledger, 'utf8').trim().split('\n').map((line) => JSON.parse(line)),
+    // Behind the last newline is what somebody is writing just now.
+    work: () => readFileSync(ledger, 'utf8').split('\n').slice(0, -1).map((line) => JSON.parse(line)),
     writes: () => checkpoints.flatMap(checkpointTimes),
     async stop() {
       for (const { agent } of agents) agent.kill('SIGKILL')
