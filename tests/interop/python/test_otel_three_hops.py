@@ -19,7 +19,7 @@ import brakewire
 from support.stack import Stack, ask, until
 
 SERVICE = '''
-import os, sys, httpx
+import asyncio, os, sys, httpx
 from fastapi import FastAPI, Request
 from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
 from opentelemetry.instrumentation.httpx import HTTPXClientInstrumentor
@@ -43,8 +43,7 @@ async def work(request: Request):
     below = []
     if os.environ["NEXT"]: # called with no header of ours: the instrumentation adds what there is
         below = (await calls.get(os.environ["NEXT"] + "/work", params=request.query_params)).json()
-    elif "wait" in request.query_params:
-        import asyncio
+    if os.environ["OURS"] and "wait" in request.query_params: # until we are told; what is below may be told sooner
         await asyncio.Event().wait()
     return [seen, *below]
 
