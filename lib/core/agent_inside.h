@@ -441,6 +441,7 @@ void holds_fini(struct agent *agent);
 /* ---- agent_start.c, agent_started.c ---- */
 void start_asked(struct agent *agent, const struct agent_event *event);
 void start_process_opened(struct agent *agent, struct agent_run *run, enum problem problem);
+bool start_has_begun(const struct start *start); /* in a life before this one, for all we know */
 void start_send(struct agent *agent, struct agent_run *run);
 void start_answered(struct agent *agent, struct call *call, const struct store_answer *answer);
 void start_looked(struct agent *agent, struct call *call, const struct store_answer *answer);

@@ -336,10 +336,16 @@ static void begin(struct agent *agent, struct agent_run *run)
 }
 
 /* ---- the script ---------------------------------------------------------------------------- */
+/* A run that was there before is not refused by a cancel but told of it: somebody must end it. */
+bool start_has_begun(const struct start *start)
+{
+    return start->epoch > 0 || start->must_exist;
+}
+
 void start_send(struct agent *agent, struct agent_run *run)
 {
     struct start *start = run->start;
-    if (run->box != NULL && start->epoch == 0 && agent->options.mode != MODE_OBSERVE) {
+    if (run->box != NULL && !start_has_begun(start) && agent->options.mode != MODE_OBSERVE) {
         start->refusal = start->refusal != NULL ? start->refusal : box_share(run->box);
         start_refuse(agent, run, PROBLEM_CANCELLED, "cancelled while it started", NULL);
         return;

@@ -232,7 +232,7 @@ void start_without_redis(struct agent *agent, struct agent_run *run, bool is_kno
         return;
     }
     /* What Redis may have is not refused but told: somebody must end it. */
-    may_be_there = may_be_there || start->epoch > 0;
+    may_be_there = may_be_there || start_has_begun(start);
     if (run->box != NULL && agent->options.mode != MODE_OBSERVE && !may_be_there) {
         start->refusal = box_share(run->box);
         start_refuse(agent, run, PROBLEM_CANCELLED, "cancelled while it started", NULL);

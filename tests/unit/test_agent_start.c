@@ -141,6 +141,27 @@ static void a_cancel_before_the_script_refuses_the_start(void **state)
                          "unsubscribe r\n");
 }
 
+/* Its agentd was started again, and its client says so in the moment of the cancel: refused, it
+ * would be left in Redis with nobody to end it. */
+static void a_run_that_was_there_before_is_told_not_refused(void **state)
+{
+    (void)state;
+    world_client_comes(&world, "ann");
+    world_ask_start(&world, "ann", world_start_of(ROOT, ""));
+    world_hear(&world, world_record(ROOT, ROOT));
+    world_forget(&world);
+    world_say(&world, STORE_PEEK, (struct store_answer){.verdict = SAID_OK, .state = RUN_RUNNING});
+    assert_int_equal(world_open(&world, STORE_START), 1);
+    world_forget(&world);
+    world_say(&world, STORE_START,
+              (struct store_answer){.verdict = SAID_ALREADY, .state = RUN_RUNNING, .epoch = 1});
+    world_expect(&world, ROOT ": pending > running (start)\n"
+                              "answer 1: ok " ROOT " epoch 1 running cancel " ROOT "." ROOT
+                              " by broker\n" ROOT ": running > stopping (cancel)\n"
+                              "notify ann: " ROOT " enough, grace 10000\n"
+                              "report " ROOT " " ROOT ":1:2\n");
+}
+
 /* Else nobody would find that run by its id again. */
 static void a_refused_start_gives_back_no_claim_of_another(void **state)
 {
@@ -559,6 +580,7 @@ int main(void)
         T(a_cancelled_scope_starts_nothing),
         T(a_cancel_that_overtook_the_start_refuses_it_here),
         T(a_cancel_that_comes_while_the_start_is_on_its_way_tells_the_run),
+        T(a_run_that_was_there_before_is_told_not_refused),
         T(a_cancel_before_the_script_refuses_the_start),
         T(a_refused_start_gives_back_no_claim_of_another),
         T(an_id_of_another_tree_is_taken),
