@@ -225,7 +225,9 @@ static void put_head(struct http_stream *stream, const char *const headers[])
              date, stream->is_chunked ? "Transfer-Encoding: chunked\r\n" : "");
     buf_add_text(out, "X-Accel-Buffering: no\r\n"); /* nginx would hold events back */
     for (size_t i = 0; headers != NULL && headers[i] != NULL; i += 2) {
-        assert(strpbrk(headers[i], "\r\n") == NULL && strpbrk(headers[i + 1], "\r\n") == NULL);
+        size_t len = strcspn(headers[i], "\r\n"), value = strcspn(headers[i + 1], "\r\n");
+        assert(headers[i][len] == '\0' && headers[i + 1][value] == '\0');
+        (void)len, (void)value;
         buf_addf(out, "%s: %s\r\n", headers[i], headers[i + 1]);
     }
     buf_add_text(out, "\r\n");
