@@ -171,6 +171,9 @@ enum err curl_loop_err(CURLcode code)
     case CURLE_OUT_OF_MEMORY:
         return ERR_NOMEM;
     case CURLE_WRITE_ERROR: /* our callbacks took no more */
+#if LIBCURL_VERSION_NUM >= 0x080600
+    case CURLE_TOO_LARGE: /* nor did libcurl, of one header */
+#endif
         return ERR_TOO_LARGE;
     case CURLE_URL_MALFORMAT:
     case CURLE_UNSUPPORTED_PROTOCOL:

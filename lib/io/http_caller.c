@@ -32,6 +32,7 @@ struct call {
     enum call_state state;
     unsigned handles;       /* the timer, and a name that is looked up: they know our address */
     bool was_sent, is_told; /* `sent` was called for it */
+    bool is_no_http;        /* what looks like a status line is none */
     bool was_led_astray;    /* an address that may not be called was about to be */
     const struct http_called *called;
     void *owner;
@@ -132,9 +133,22 @@ static void fail(struct call *call, enum err err, const char *why)
     answer(call, &outcome);
 }
 
+/* Also where the answer came in the turn in which the request went out. False: its owner gave it
+ * up. */
+static bool tell_sent(struct call *call)
+{
+    if (call->was_sent && !call->is_told) {
+        call->is_told = true;
+        call->called->sent(call->owner);
+    }
+    return call->state != CALL_IS_OVER;
+}
+
 static void on_deadline(uv_timer_t *timer)
 {
     struct call *call = timer->data;
+    if (!tell_sent(call))
+        return;
     if (call->was_sent)
         fail(call, ERR_TIMEOUT, "no answer in time");
     else
@@ -155,8 +169,11 @@ static void on_finished(void *transfer, CURLcode code)
 {
     struct call *call = transfer;
     struct http_outcome outcome = {.err = err_of(call, code)};
+    if (!tell_sent(call))
+        return;
     curl_easy_getinfo(call->easy, CURLINFO_RESPONSE_CODE, &outcome.status);
-    if (outcome.err == ERR_OK && (outcome.status < 200 || outcome.status > 599))
+    bool has_status = !call->is_no_http && outcome.status >= 200 && outcome.status <= 599;
+    if (outcome.err == ERR_OK && !has_status)
         outcome = (struct http_outcome){.err = ERR_OFFLINE, .why = "the answer has no status"};
     else if (outcome.err == ERR_OK)
         outcome.body = buf_str(&call->body);
@@ -171,12 +188,26 @@ static void on_finished(void *transfer, CURLcode code)
 }
 
 /* ---- one call ------------------------------------------------------------------------------ */
+/* "HTTP/1.1 200 …". libcurl takes other lines for it, each version others. */
+static bool is_status_line(struct str line)
+{
+    static const char shape[] = "HTTP/1.# ###";
+    for (size_t i = 0; i < sizeof shape - 1; i++) {
+        char c = i < line.len ? line.at[i] : '\0';
+        if (shape[i] == '#' ? c < '0' || c > '9' : c != shape[i])
+            return false;
+    }
+    return true;
+}
+
 static size_t take_header(const char *bytes, size_t size, size_t count, void *owner)
 {
     struct call *call = owner;
-    (void)bytes;
-    call->header_bytes += size * count;
-    return call->header_bytes <= HEADERS_MAX ? size * count : 0;
+    struct str line = {bytes, size * count};
+    call->header_bytes += line.len;
+    if (line.len > 5 && memcmp(bytes, "HTTP/", 5) == 0 && !is_status_line(line))
+        call->is_no_http = true;
+    return call->header_bytes <= HEADERS_MAX ? line.len : 0;
 }
 
 static size_t take_bytes(char *bytes, size_t size, size_t count, void *owner)
@@ -437,10 +468,7 @@ static void tell_the_sent(struct http_caller *caller)
 {
     LIST_EACH (at, then, &caller->open) {
         struct call *call = LIST_OWNER(at, struct call, in_calls);
-        if (!call->was_sent || call->is_told)
-            continue;
-        call->is_told = true;
-        call->called->sent(call->owner);
+        (void)tell_sent(call);
         if (caller->is_closing)
             return;
     }
