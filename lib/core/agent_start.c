@@ -379,8 +379,11 @@ static struct held *refusing_cancel(struct agent *agent, const struct ask_start 
     struct held *held = held_over_path(agent, place->root, place->parents);
     if (held == NULL)
         held = held_find(agent, place->root, id_str(&place->id));
-    bool may_be_running = start->run_id.len > 0 && agent->is_linked;
-    return held != NULL && !(may_be_running && held->is_confirmed) ? held : NULL;
+    if (held == NULL)
+        return NULL;
+    bool is_known_there = held->is_confirmed || place->must_exist;
+    bool may_be_running = start->run_id.len > 0 && agent->is_linked && is_known_there;
+    return may_be_running ? NULL : held;
 }
 
 static void refuse_held(struct agent *agent, uint64_t ask, const struct held *held)

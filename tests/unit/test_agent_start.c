@@ -162,6 +162,24 @@ static void a_run_that_was_there_before_is_told_not_refused(void **state)
                               "report " ROOT " " ROOT ":1:2\n");
 }
 
+/* ... and in the moment in which the cancel, asked for here, is not in Redis yet. */
+static void a_run_that_was_there_before_is_looked_for_below_a_cancel(void **state)
+{
+    (void)state;
+    world_client_comes(&world, "ann");
+    world_ask_start(&world, "ann", world_start_of(ROOT, ""));
+    world_say(&world, STORE_PEEK, (struct store_answer){.verdict = SAID_OK, .state = RUN_RUNNING});
+    world_say(&world, STORE_START,
+              (struct store_answer){.verdict = SAID_ALREADY, .state = RUN_RUNNING, .epoch = 1});
+    world_ask_cancel(&world, "ann", world_cancel_of(ROOT));
+    world_forget(&world);
+    world_ask_start(&world, "ann", world_start_of(ROOT "-x", ROOT));
+    assert_int_equal(world_open(&world, STORE_PEEK), 1);
+    world_says(&world, STORE_PEEK, SAID_UNKNOWN);
+    world_expect(&world, "peek " ROOT "/" ROOT "-x id " ROOT "-x\n"
+                         "answer 1: invalid\n"); /* it was not */
+}
+
 /* Else nobody would find that run by its id again. */
 static void a_refused_start_gives_back_no_claim_of_another(void **state)
 {
@@ -581,6 +599,7 @@ int main(void)
         T(a_cancel_that_overtook_the_start_refuses_it_here),
         T(a_cancel_that_comes_while_the_start_is_on_its_way_tells_the_run),
         T(a_run_that_was_there_before_is_told_not_refused),
+        T(a_run_that_was_there_before_is_looked_for_below_a_cancel),
         T(a_cancel_before_the_script_refuses_the_start),
         T(a_refused_start_gives_back_no_claim_of_another),
         T(an_id_of_another_tree_is_taken),
