@@ -167,20 +167,17 @@ static int by_number(const void *a, const void *b)
     return (*one > *other) - (*one < *other);
 }
 
-static unsigned report_failures(const struct search *search, struct board *board)
+static void report_failures(const struct search *search, struct board *board)
 {
-    uint64_t failures = atomic_load(&board->failures);
+    uint64_t failures = atomic_load(&board->failures), seed[TOLD_MAX];
     uint64_t told = failures < TOLD_MAX ? failures : TOLD_MAX;
-    uint64_t seed[TOLD_MAX];
     for (uint64_t i = 0; i < told; i++)
         seed[i] = atomic_load(&board->told[i]);
     qsort(seed, told, sizeof seed[0], by_number);
-    for (uint64_t i = 0; i < (search->keeps_going ? told : 1); i++)
+    for (uint64_t i = 0; i < told; i++)
         report_failure(search, seed[i]);
-    if (search->keeps_going)
-        printf("sim: %" PRIu64 " of %" PRIu64 " schedules broke a guarantee\n", failures,
-               search->count);
-    return search->keeps_going ? (unsigned)failures : 1;
+    printf("sim: %" PRIu64 " of %" PRIu64 " schedules broke a guarantee\n", failures,
+           search->count);
 }
 
 static bool write_summary(const struct search *search, const struct counts *all, uint64_t failures)
@@ -211,15 +208,19 @@ static void report_success(const struct search *search, const struct counts *all
 static unsigned conclude(const struct search *search, struct board *board, unsigned workers)
 {
     const uint64_t failures = atomic_load(&board->failures);
-    if (failures > 0 && !search->keeps_going)
-        return report_failures(search, board);
+    if (failures > 0 && !search->keeps_going) {
+        report_failure(search, atomic_load(&board->failed));
+        return 1;
+    }
     struct counts *all = calloc(1, sizeof *all);
     if (all == NULL)
         abort();
     for (unsigned i = 0; i < workers; i++)
         counts_add(all, &board->worker[i].counts);
-    unsigned broken = failures > 0 ? report_failures(search, board) : 0;
-    if (broken == 0)
+    unsigned broken = (unsigned)failures;
+    if (failures > 0)
+        report_failures(search, board);
+    else
         report_success(search, all);
     if (all->schedules + failures != search->count) {
         printf("sim: only %" PRIu64 " of %" PRIu64 " schedules were played\n",
