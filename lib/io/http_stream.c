@@ -34,6 +34,7 @@ struct http_stream {
     int fd; /* -1: it is being closed */
     struct buf waiting;
     bool is_chunked, is_blocked, is_broken, is_ending;
+    bool is_head; /* HEAD was asked: the headers are all there is (RFC 9110, section 9.3.2) */
     void *stream_owner;
 };
 
@@ -103,7 +104,7 @@ static void go_on(struct http_stream *stream)
     struct http_server *server = stream->server;
     write_out(stream);
     bool is_done = stream->waiting.len == 0;
-    if (stream->is_broken || (is_done && stream->is_ending)) {
+    if (stream->is_broken || (is_done && (stream->is_ending || stream->is_head))) {
         shut(stream);
         return;
     }
@@ -192,7 +193,7 @@ enum err http_stream_send(struct http_stream *stream, struct str bytes)
 {
     if (stream->fd < 0 || stream->is_ending)
         return ERR_FULL;
-    if (bytes.len == 0) /* as a chunk it would be the last */
+    if (bytes.len == 0 || stream->is_head) /* an empty chunk would be the last */
         return ERR_OK;
     bool fits = bytes.len <= stream->server->stream_max;
     if (!fits || !make_room(stream, bytes.len) || !put(stream, bytes)) {
@@ -255,6 +256,7 @@ static struct http_stream *stream_new(struct http_request *request, void *stream
     stream->server = server;
     stream->stream_owner = stream_owner;
     stream->is_chunked = !request->is_old;
+    stream->is_head = strcmp(request->method, MHD_HTTP_METHOD_HEAD) == 0;
     listen_for(stream, false);
     put_head(stream, headers);
     stream->waiting.limit = server->stream_max;
@@ -293,7 +295,8 @@ static void end(struct http_stream *stream)
         return;
     size_t had = stream->waiting.len;
     stream->waiting.limit = 0; /* for these few bytes there is always room */
-    if (stream->is_chunked && buf_add_text(&stream->waiting, last_chunk) == ERR_OK)
+    if (stream->is_chunked && !stream->is_head
+        && buf_add_text(&stream->waiting, last_chunk) == ERR_OK)
         stream->server->stream_bytes += stream->waiting.len - had;
     uv_timer_start(&stream->patience, out_of_patience,
                    (uint64_t)stream->server->idle_timeout_s * 1000, 0);

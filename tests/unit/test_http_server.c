@@ -420,6 +420,22 @@ static void a_stream_opens_at_once_and_carries_what_is_sent(void **state)
     close(fd);
 }
 
+/* RFC 9110, section 9.3.2 */
+static void a_stream_that_is_asked_for_by_head_has_headers_alone(void **state)
+{
+    struct scene *scene = *state;
+    open_server(scene, (struct http_server_options){0});
+    int fd = dial(scene);
+    say_text(scene, fd, "HEAD /stream HTTP/1.1\r\nHost: x\r\n\r\n");
+    WAIT_FOR(scene, scene->stream != NULL);
+    assert_int_equal(http_stream_send(scene->stream, STR("data: 1\n\n")), ERR_OK);
+    WAIT_FOR(scene, heard(scene, fd, NULL));
+    assert_non_null(strstr(scene->got.bytes, "Content-Type: text/event-stream\r\n"));
+    assert_string_equal(strstr(scene->got.bytes, "\r\n\r\n"), "\r\n\r\n");
+    assert_int_equal(scene->streams_closed, 1);
+    close(fd);
+}
+
 /* Far more than may wait at once; and as much as the socket's buffers hold several times. */
 static void a_stream_asks_for_more_when_it_has_room(void **state)
 {
@@ -879,6 +895,7 @@ int main(void)
         STORY(a_hang_up_before_the_answer_is_noticed),
         STORY(a_hang_up_nobody_asked_about_leaves_the_request_answerable),
         STORY(a_stream_opens_at_once_and_carries_what_is_sent),
+        STORY(a_stream_that_is_asked_for_by_head_has_headers_alone),
         STORY(a_stream_asks_for_more_when_it_has_room),
         STORY(a_stream_may_be_opened_later),
         STORY(a_stream_whose_reader_went_away_is_closed),
